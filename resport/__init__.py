@@ -1,0 +1,60 @@
+"""resport moves the weights of convolutional networks between the formats of ten years, exactly, and proves it.
+
+    import resport
+
+    report = resport.convert("model.ckpt-88000", "model.h5", to="keras")
+    resport.verify("model.ckpt-88000", "model.h5").raise_for_difference()
+
+The public names are those of ``__all__``. Importing the package imports none of its parts; each comes in when its
+name is first used. The library prints nothing and sets no global state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resport.errors import ResportError
+
+if TYPE_CHECKING:
+    from resport.architectures import build
+    from resport.conversion import convert, inspect
+    from resport.formats import open_reader, open_writer
+    from resport.mapping import load_table
+    from resport.verification import diff, verify
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ResportError",
+    "build",
+    "convert",
+    "diff",
+    "inspect",
+    "load_table",
+    "open_reader",
+    "open_writer",
+    "verify",
+]
+
+_HOMES = {
+    "build": "resport.architectures",
+    "convert": "resport.conversion",
+    "diff": "resport.verification",
+    "inspect": "resport.conversion",
+    "load_table": "resport.mapping",
+    "open_reader": "resport.formats",
+    "open_writer": "resport.formats",
+    "verify": "resport.verification",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module `resport` has no attribute `{name}`")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
