@@ -1,0 +1,108 @@
+"""The operations that are no move of axes: each a pure function of arrays, with its inverse or the reason it has none.
+
+A table's ``folds`` name them. The first argument is the tensor that stays and takes the others in; the others are
+the tensors that the target has no place for. All arithmetic is done in float64 and rounded once, to the dtype of the
+first argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A named operation.
+
+    Attributes:
+        apply: the function; arrays in, one array of the first one's shape and dtype out, unless it says otherwise.
+        n_operands: how many arrays it takes beside the first.
+        formula: what it computes, for reports.
+        inverse: name of the operation that undoes it, or the reason why none does.
+    """
+
+    apply: Callable[..., np.ndarray]
+    n_operands: int
+    formula: str
+    inverse: str
+
+
+def bias_into_mean(mean: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Fold the bias of a convolution into the moving mean of the batch norm after it: ``BN(x + b)``.
+
+    Args:
+        mean: moving mean ``(n,)``.
+        bias: bias of the convolution in front ``(n,)``.
+    """
+    return _rounded(_wide(mean) - _wide(bias), mean)
+
+
+def bias_out_of_mean(mean: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Give a bias back to the convolution in front: the inverse of ``bias_into_mean`` for a bias that is known."""
+    return _rounded(_wide(mean) + _wide(bias), mean)
+
+
+def scale_into_gamma(gamma: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Fold the factor of a Scale layer into the gamma of the batch norm in front of it; all ``(n,)``."""
+    return _rounded(_wide(gamma) * _wide(scale), gamma)
+
+
+def scale_into_beta(beta: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Fold factor and shift of a Scale layer into the beta of the batch norm in front of it; all ``(n,)``."""
+    return _rounded(_wide(beta) * _wide(scale) + _wide(shift), beta)
+
+
+def drop_background(array: np.ndarray, axis: int) -> np.ndarray:
+    """Drop class 0, slim's background, along the axis of the classes."""
+    return array[(slice(None),) * axis + (slice(1, None),)]
+
+
+def add_background(array: np.ndarray, axis: int, value: float) -> np.ndarray:
+    """Put a class 0 in front along the axis of the classes.
+
+    Args:
+        array: kernel or bias of the classifier.
+        axis: its axis of classes.
+        value: what fills the new class: 0 for a kernel, a large negative number for a bias.
+    """
+    import numpy as np
+
+    shape = (*array.shape[:axis], 1, *array.shape[axis + 1 :])
+    return np.concatenate([np.full(shape, value, array.dtype), array], axis)
+
+
+def swap_rgb(array: np.ndarray, axis: int) -> np.ndarray:
+    """Turn the colour channels round along the axis ``rgb`` of the first kernel: RGB to BGR and back."""
+    return array[(slice(None),) * axis + (slice(None, None, -1),)]
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "bias_into_mean": Operation(bias_into_mean, 1, "mean - bias", "bias_out_of_mean"),
+    "bias_out_of_mean": Operation(bias_out_of_mean, 1, "mean + bias", "bias_into_mean"),
+    "scale_into_gamma": Operation(
+        scale_into_gamma, 1, "gamma * scale", "none: infinitely many pairs of factors have one product"
+    ),
+    "scale_into_beta": Operation(
+        scale_into_beta, 2, "beta * scale + shift", "none: the sum no longer tells the shift from the product"
+    ),
+    "drop_background": Operation(
+        drop_background, 0, "classes 1 and up", "add_background, but the dropped class's own values are gone"
+    ),
+    "add_background": Operation(add_background, 0, "a class 0 that is never chosen", "drop_background"),
+    "swap_rgb": Operation(swap_rgb, 0, "the colour channels turned round", "swap_rgb"),
+}
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return array.astype(np.float64)
+
+
+def _rounded(result: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return result.astype(like.dtype)

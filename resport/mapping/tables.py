@@ -1,0 +1,194 @@
+"""Mapping tables: one TOML file for each architecture family, read into frozen values and checked when it is read.
+
+A table holds, on one row, the name of one parameter in every dialect. It is expanded for a known variant
+(``resport.mapping.expansion``), never matched against names: a conversion is a look-up, and the way back the same
+look-up turned round. What a table may say is described in docs/tables.md; ``resport.mapping.parsing`` holds each rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from resport.errors import OptionError
+from resport.mapping.axes import AxisString
+from resport.mapping.templates import Constant, Template
+
+CLASSES = "classes"
+"""The axis name, and the size, that means the class count."""
+
+RGB = "rgb"
+"""The axis name that means the colour channels of the input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One parameter in every dialect.
+
+    Attributes:
+        cells: for each dialect its name template, prefix included, or the constant it stands for.
+        axes: name of the entry of ``[axes]``.
+        sizes: the size of each axis of that entry, as a number or the name of a size; empty where the table doesn't say.
+        text: the first cell as written, for messages.
+    """
+
+    cells: Mapping[str, Template | Constant]
+    axes: str
+    sizes: tuple[int | str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A tensor of one dialect that other dialects have no place for, and the operation that takes it in.
+
+    Attributes:
+        dialect: the dialect that has the tensors.
+        op: name in ``resport.mapping.ops.OPERATIONS``.
+        into: the tensor that takes the others in.
+        operands: the tensors that go in, in the operation's order.
+    """
+
+    dialect: str
+    op: str
+    into: Template
+    operands: tuple[Template, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows that run over the same indices.
+
+    Attributes:
+        number: place in the file, from 1.
+        over: the indices, outermost first.
+        rows: the rows in network order.
+        optional: all of the group's tensors or none may be there.
+        folds: folds between the group's tensors.
+    """
+
+    number: int
+    over: tuple[str, ...]
+    rows: tuple[Row, ...]
+    optional: bool = False
+    folds: tuple[Fold, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AxesEntry:
+    """An entry of ``[axes]``: one axis string for each dialect, and sizes that no shape tells."""
+
+    strings: Mapping[str, AxisString]
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The axis names in the order in which a row gives their sizes: that of the first dialect."""
+        return next(iter(self.strings.values())).names
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """A framework's own classes that take the weights of a dialect and compute something else.
+
+    Attributes:
+        classes: the class of each variant that has one.
+        why: what it does otherwise.
+        difference: the measured size of the difference.
+        instead: what to use, with ``{variant}`` for the variant.
+    """
+
+    classes: Mapping[str, str]
+    why: str
+    difference: str
+    instead: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A mapping table of one family.
+
+    Attributes:
+        path: the file.
+        sha256: of the file, and of what it shares with the other tables.
+        family: the family's name.
+        dialects: in the order of the columns.
+        variants: counts of the indices, and sizes of its own, by variant.
+        roots: what stands in front of every name of a dialect.
+        groups: the groups in the file's order.
+        axes: entries of ``[axes]`` by name.
+        words: by word, then by dialect.
+        sizes: named sizes: numbers, or lists by the indices of the group.
+        ignore: by dialect, then by kind: globs of what is no parameter.
+        order: by dialect: layer name templates in the order that its formats go by.
+        shadow: by dialect: what follows a variable's name in the name of its moving average.
+        stock: by dialect.
+    """
+
+    path: str
+    sha256: str
+    family: str
+    dialects: tuple[str, ...]
+    variants: Mapping[str, Mapping[str, Any]]
+    roots: Mapping[str, Template]
+    groups: tuple[Group, ...]
+    axes: Mapping[str, AxesEntry]
+    words: Mapping[str, Mapping[str, tuple[str, ...]]]
+    sizes: Mapping[str, Any]
+    ignore: Mapping[str, Mapping[str, tuple[str, ...]]]
+    order: Mapping[str, tuple[Template, ...]]
+    shadow: Mapping[str, str]
+    stock: Mapping[str, Stock]
+
+    def variant(self, name: str) -> Mapping[str, Any]:
+        """The counts of one variant.
+
+        Raises:
+            OptionError: the family has no such variant.
+        """
+        if name not in self.variants:
+            raise OptionError(f"family `{self.family}` has no variant `{name}`", expected=", ".join(self.variants))
+        return self.variants[name]
+
+    def words_of(self, dialect: str) -> dict[str, tuple[str, ...]]:
+        """The words that a dialect has."""
+        return {word: spellings[dialect] for word, spellings in self.words.items() if dialect in spellings}
+
+
+def tables_folder() -> Path:
+    """The folder of the shipped tables: inside the installed package, or beside it in a source checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_tables"
+    return installed if installed.is_dir() else package.parent / "mappings"
+
+
+def table_paths() -> list[Path]:
+    """The files of the shipped tables, by name."""
+    return sorted(path for path in tables_folder().glob("*.toml") if not path.name.startswith("_"))
+
+
+def load_table(path: str | Path) -> Table:
+    """Read and check a table.
+
+    Args:
+        path: a TOML file, or the name of a shipped family.
+
+    Returns:
+        The table with what ``_common.toml`` adds to it.
+
+    Raises:
+        SourceNotFoundError: no such file or family.
+        TableError: the table breaks a rule; the message names file, group and row.
+    """
+    from resport.mapping.parsing import parse_table
+
+    return parse_table(Path(path), tables_folder())
+
+
+@cache
+def shipped_tables() -> tuple[Table, ...]:
+    """All shipped tables, read once."""
+    return tuple(load_table(path) for path in table_paths())
