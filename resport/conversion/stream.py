@@ -1,0 +1,85 @@
+"""Carry out a plan: one move at a time, so that memory holds one tensor (or one stack of them) and never the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from resport.dtypes import to_numpy
+from resport.errors import PlanError
+from resport.formats import Reader
+from resport.mapping import Check, Fill, Move, Plan
+from resport.mapping.folding import shortened
+from resport.mapping.ops import OPERATIONS
+from resport.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Read = Callable[[str], "np.ndarray"]
+
+
+def check_constants(reader: Reader, checks: Sequence[Check]) -> None:
+    """Read the tensors that the target has no place for: each must be its constant throughout.
+
+    Raises:
+        PlanError: with every tensor that is not, and its value farthest from the constant.
+    """
+    problems: list[str] = []
+    foldable = True
+    for check in checks:
+        values = reader.read(check.source).astype("float64")
+        off = values[values != check.value]
+        if off.size:
+            worst = off.flat[abs(off - check.value).argmax()]
+            problems.append(f"{check.source} must be {check.value:g} throughout, it has {worst:g}")
+            foldable = foldable and check.foldable
+    if problems:
+        raise PlanError(
+            f"{len(problems)} tensors of `{reader.path}` would be lost, nothing was written",
+            problems=shortened(problems),
+            hint="`--fold` takes them into the tensors that the target has" if foldable else None,
+        )
+
+
+def stream(plan: Plan, read: Read) -> Iterator[tuple[TensorSpec, np.ndarray]]:
+    """The target's tensors, one after the other, in the plan's order.
+
+    Args:
+        plan: what to carry out.
+        read: gives the source tensor of a name.
+
+    Yields:
+        Each target spec with its values, of the spec's shape and dtype.
+    """
+    for move in plan.moves:
+        yield from zip(move.targets, moved(move, read), strict=True)
+    for fill in plan.fills:
+        yield fill.target, filled(fill)
+
+
+def moved(move: Move, read: Read) -> list[np.ndarray]:
+    """The values of a move's targets, in their order."""
+    arrays = [read(name) for name in move.sources]
+    for adjustment in move.adjustments:
+        apply = OPERATIONS[adjustment.op].apply
+        operands = [read(name) for name in adjustment.operands]
+        if adjustment.axis is not None:
+            arrays = [apply(array, adjustment.axis) for array in arrays]
+        else:
+            arrays = [apply(array, *operands) for array in arrays]
+    if move.axes is not None:
+        arrays = move.axes.apply(arrays)
+    return [_cast(array, target) for array, target in zip(arrays, move.targets, strict=True)]
+
+
+def filled(fill: Fill) -> np.ndarray:
+    """The constant tensor of a fill."""
+    import numpy as np
+
+    return np.full(fill.target.shape, fill.value, to_numpy(fill.target.dtype))
+
+
+def _cast(array: np.ndarray, target: TensorSpec) -> np.ndarray:
+    dtype = to_numpy(target.dtype)
+    return array if array.dtype == dtype else array.astype(dtype)
