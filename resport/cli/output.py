@@ -1,0 +1,109 @@
+"""What the commands share for printing: safe text, sizes, JSON, columns and the progress bar."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+
+def printable(text: str) -> str:
+    """Text from a file with its control characters escaped, so that a name can't command the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+
+
+def size_text(nbytes: int) -> str:
+    """Bytes as people read them: ``102.5 MB``."""
+    if nbytes < 1000:
+        return f"{nbytes} bytes"
+    power = min((len(str(nbytes)) - 1) // 3, 4)
+    return f"{nbytes / 1000**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as it is written in Python."""
+    return str(tuple(shape))
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object to stdout; NaN and infinity, which JSON has not, become text."""
+    click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    """Print warnings to stderr."""
+    for warning in warnings:
+        click.secho("note", fg="yellow", nl=False, err=True)
+        click.echo(f": {printable(warning)}", err=True)
+
+
+def print_columns(rows: Sequence[Sequence[str]], right: Sequence[int] = (), indent: str = "") -> None:
+    """Print rows as aligned columns.
+
+    Args:
+        rows: cells of text.
+        right: columns that are aligned to the right.
+        indent: in front of each row.
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        click.echo((indent + "  ".join(cells)).rstrip())
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar of bytes on stderr where that is a terminal; None elsewhere.
+
+    Yields:
+        A function of the bytes done and those to do in all.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(description)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def status_line() -> Iterator[Callable[[str], None] | None]:
+    """A spinner with one line of text on stderr where that is a terminal; None elsewhere.
+
+    Yields:
+        A function that changes the text.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("reading") as status:
+        yield lambda text: status.update(text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value
