@@ -3,6 +3,7 @@
     ResportError
       SourceNotFoundError      nothing to read at that path                 also FileNotFoundError
       TargetExistsError        something is there, and --force was not given also FileExistsError
+      TargetWriteError         the target could not be written; it is as before  also OSError
       OptionError              an argument that cannot be meant              also ValueError
       FormatError              the file is damaged, or not of this format   (path, offset)
         UnknownFormatError     no reader knows this content                 also ValueError
@@ -20,7 +21,7 @@ attributes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -56,6 +57,16 @@ class ResportError(Exception):
             lines.append(f"  got:      {self.got}")
         return "\n".join(lines)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` prints them."""
+        return {
+            "kind": type(self).__name__,
+            "message": self.message,
+            "expected": None if self.expected is None else str(self.expected),
+            "got": None if self.got is None else str(self.got),
+            "hint": self.hint,
+        }
+
 
 class SourceNotFoundError(ResportError, FileNotFoundError):
     """There is nothing to read at the given path."""
@@ -63,6 +74,10 @@ class SourceNotFoundError(ResportError, FileNotFoundError):
 
 class TargetExistsError(ResportError, FileExistsError):
     """The target exists and was not allowed to be replaced."""
+
+
+class TargetWriteError(ResportError, OSError):
+    """The system refused to write the target, which is as it was before."""
 
 
 class OptionError(ResportError, ValueError):
@@ -130,15 +145,28 @@ class PlanError(ResportError):
     """A conversion would lose, invent or change weights; nothing was written.
 
     Args:
-        problems: one line for each problem of the plan.
+        problems: the lines that are printed; long lists are folded and cut.
+        by_kind: all of it, by kind of problem: nothing is folded or cut.
     """
 
-    def __init__(self, message: str, *, problems: Sequence[str] = (), **details: Any) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        problems: Sequence[str] = (),
+        by_kind: Mapping[str, Sequence[str]] | None = None,
+        **details: Any,
+    ) -> None:
         super().__init__(message, **details)
         self.problems = tuple(problems)
+        self.by_kind = {kind: tuple(each) for kind, each in (by_kind or {"problems": problems}).items()}
 
     def __str__(self) -> str:
         return "\n".join([super().__str__(), *(f"  {problem}" for problem in self.problems)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, with all problems by kind."""
+        return {**super().to_dict(), "problems": {kind: list(lines) for kind, lines in self.by_kind.items()}}
 
 
 class ParityError(ResportError):

@@ -1,13 +1,18 @@
-"""What is known about tensors without reading them: specs and manifests."""
+"""What is known about tensors without reading them, specs and manifests; and random values to fill them with."""
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from resport.dtypes import dtype_named
 from resport.errors import FormatError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +75,34 @@ class Manifest(Mapping[str, TensorSpec]):
     def nbytes(self) -> int:
         """Bytes of all values together."""
         return sum(spec.nbytes for spec in self._specs.values())
+
+
+def random_tensor(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Random weights on which every mistake shows: no bias is zero, no variance one, some gammas are negative.
+
+    Freshly initialised networks hide swaps: with gamma and variance both one, exchanging them changes nothing.
+
+    Args:
+        name: the tensor's name; its last word tells what it is, and the whole of it goes into the seed.
+        shape: its shape; of a kernel the last axis counts the outputs.
+        seed: the same seed gives the same values in any order of calls.
+
+    Returns:
+        float64 values.
+    """
+    import numpy as np
+
+    values: np.ndarray
+    generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    # tensorpack calls its statistics `mean/EMA` and `variance/EMA`. Keras 1 and hand-written layers put the layer in
+    # front of the word: `bn_conv1_running_std` (which is a variance), `scale_conv1_gamma`.
+    word = name.replace(".", "/").removesuffix("/EMA").rpartition("/")[2]
+    if word.endswith(("moving_variance", "running_var", "running_std")) or word == "variance":
+        values = generator.uniform(0.5, 1.5, shape)
+    elif word.endswith("gamma") or (word == "weight" and len(shape) == 1):
+        values = generator.uniform(0.6, 1.2, shape) * generator.choice([1.0, 1.0, 1.0, -1.0], shape)
+    elif len(shape) <= 1:
+        values = generator.normal(0.0, 0.2, shape)
+    else:
+        values = generator.normal(0.0, math.sqrt(2.0 / max(math.prod(shape[:-1]), 1)), shape)
+    return values
