@@ -20,7 +20,7 @@ def temporary_path(target: str) -> str:
     """
     folder = Path(target).parent
     if not folder.is_dir():
-        raise SourceNotFoundError(f"the folder of `{target}` does not exist", hint=f"mkdir -p {folder}")
+        raise SourceNotFoundError(f"the folder `{folder}` does not exist", hint=f"mkdir -p {folder}")
     # A name of its own, not the target's with a suffix: a 255-byte target name leaves no room for one.
     path = folder / f".resport-{secrets.token_hex(8)}.partial"
     # Created with the mode of an ordinary new file, so that the umask holds; tempfile would make it private.

@@ -7,13 +7,17 @@ bytes whatever that order was. It writes to a temporary name beside the target; 
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from resport.dtypes import to_numpy
-from resport.errors import FormatError, OptionError
+from resport.errors import FormatError, OptionError, ResportError, TargetWriteError
 from resport.tensors import Manifest, TensorSpec
 
 if TYPE_CHECKING:
@@ -120,7 +124,8 @@ class Writer(ABC):
                 expected=f"{spec.shape} {spec.dtype}",
                 got=f"{array.shape} {array.dtype}",
             )
-        self._write(spec, array if array.flags.c_contiguous else array.copy(order="C"))
+        with write_errors(self.path):
+            self._write(spec, array if array.flags.c_contiguous else array.copy(order="C"))
         self._unwritten.discard(name)
 
     def commit(self) -> None:
@@ -132,7 +137,8 @@ class Writer(ABC):
         if self._unwritten:
             missing = ", ".join(sorted(self._unwritten)[:10])
             raise OptionError(f"`{self.path}` is not complete, never written: {missing}")
-        self._commit()
+        with write_errors(self.path):
+            self._commit()
 
     @abstractmethod
     def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
@@ -157,3 +163,19 @@ class Writer(ABC):
                 self.commit()
         finally:
             self.abort()
+
+
+@contextmanager
+def write_errors(path: str) -> Iterator[None]:
+    """Say of which target the system's error is, and what it means."""
+    try:
+        yield
+    except ResportError:
+        raise
+    except OSError as error:
+        # HDF5 gives the system's number in its text alone.
+        found = re.search(r"errno = (\d+)", str(error))
+        number = error.errno or (int(found.group(1)) if found else None)
+        reason = os.strerror(number) if number else str(error)
+        hint = "free some space, or give a target on another disk" if number in (errno.ENOSPC, errno.EDQUOT) else None
+        raise TargetWriteError(f"`{path}` cannot be written: {reason[:1].lower()}{reason[1:]}", hint=hint) from error

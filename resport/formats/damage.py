@@ -1,0 +1,46 @@
+"""Saying where a file is damaged: the parsers raise the bare fact, and the place is added once, above them.
+
+A parser of varints, messages or blocks knows neither the file nor the tensor, and handing both down through every call
+would bury what the parser does. It raises ``FormatError`` without a path; whoever knows more wraps the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from resport.errors import FormatError
+
+QUOTED_NAME_LENGTH = 200
+
+
+@contextmanager
+def located(what: str, path: str, name: str | None = None) -> Iterator[None]:
+    """Add what was read, and from which file, to the ``FormatError`` of a parser that knows neither.
+
+    Args:
+        what: the part of the file.
+        path: the file as the user gave it.
+        name: the tensor that the part belongs to.
+    """
+    try:
+        yield
+    except FormatError as error:
+        if error.path:
+            raise
+        part = what if name is None else f"{what} {quoted(name)}"
+        raise type(error)(
+            f"{part} in `{path}` is damaged: {error.message}",
+            path=path,
+            offset=error.offset,
+            expected=error.expected,
+            got=error.got,
+            hint=error.hint,
+        ) from None
+
+
+def quoted(name: str) -> str:
+    """A tensor's name for a message: in backticks, cut, and without what a terminal cannot show or would obey."""
+    if not name.isprintable():
+        name = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
+    return f"`{name}`" if len(name) <= QUOTED_NAME_LENGTH else f"`{name[:QUOTED_NAME_LENGTH]}…`"

@@ -1,0 +1,298 @@
+"""Sorted tables of keys and values, in the layout of LevelDB that both generations of TensorFlow checkpoints use.
+
+A table is a run of blocks. A block holds entries in key order, each storing only what its key does not share with the
+key before (every few entries there is a *restart* with the whole key), then the offsets of the restarts; behind it
+stand the compression and a masked CRC-32C. The last block but the footer, the index, maps the last key of each data
+block to its place. The footer, the last 48 bytes, leads to the index.
+
+In a V2 checkpoint the table holds the names and places of the tensors, in a V1 checkpoint the values too. Therefore
+``LevelDBTable`` keeps no block but the index and reads one data block at a time. All checksums are verified, always:
+a table that can't be trusted is of no use, and its bytes are few.
+
+A file can lie about sizes in three ways, and each is bounded before memory is taken: places (every block must lie in
+the file), Snappy (which cannot expand more than about 21 times), shared prefixes (``_KEY_EXPANSION``). Keys must ascend
+strictly, so that no block can be visited twice.
+
+``leveldb_writer`` makes the same bytes as TensorFlow's own writer, which is checked in the tests, and is the best proof
+that nothing of the format was misread.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from resport.errors import ChecksumError, FormatError
+from resport.formats.damage import located
+from resport.formats.protobuf import Buffer, read_varint
+
+TABLE_MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
+TABLE_FOOTER_BYTES = 48
+TABLE_TRAILER_BYTES = 5
+TABLE_BLOCK_BYTES = 256 * 1024
+"""Size from which TensorFlow closes a block."""
+TABLE_NO_COMPRESSION, TABLE_SNAPPY = 0, 1
+
+_MASK_DELTA = 0xA282EAD8
+# The densest Snappy element makes 64 bytes out of 3; the surplus covers the length in front.
+_SNAPPY_EXPANSION = 32
+# Between two restarts, 16 entries by default, keys can share what is stored once; real names reach about 5.
+_KEY_EXPANSION = 64
+_KEY_ALLOWANCE_BYTES = 1 << 20
+
+
+def mask_crc32c(crc: int) -> int:
+    """The form in which a CRC-32C is stored, rotated and shifted so that checksums of checksums stay meaningful."""
+    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def masked_crc32c(data: Buffer) -> int:
+    """The masked CRC-32C of some bytes."""
+    return mask_crc32c(extend_crc32c(0, data))
+
+
+def extend_crc32c(crc: int, data: Buffer) -> int:
+    """Carry a CRC-32C on over some bytes, of which no more than a piece at a time is copied."""
+    import google_crc32c
+
+    if isinstance(data, bytes):
+        extended: int = google_crc32c.extend(crc, data)
+        return extended
+    for start in range(0, len(data), TABLE_BLOCK_BYTES):  # the library takes no view
+        crc = google_crc32c.extend(crc, bytes(data[start : start + TABLE_BLOCK_BYTES]))
+    return crc
+
+
+class LevelDBTable:
+    """An open table: its entries in key order, or one by its key.
+
+    Reading keeps no position in the file, so that threads can share a table.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        size_bytes: size of the file.
+
+    Raises:
+        FormatError: the file cannot be opened, is not a table, or its footer or index is damaged.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self._file = Path(path).open("rb")
+        except OSError as error:
+            raise FormatError(f"`{path}` cannot be read: {error.strerror or error}", path=path) from error
+        try:
+            self.size_bytes = os.fstat(self._file.fileno()).st_size
+            self._max_key_bytes = _KEY_EXPANSION * self.size_bytes + _KEY_ALLOWANCE_BYTES
+            self._index = self._read_index()
+        except BaseException:
+            self.close()
+            raise
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All entries, in the order of their keys.
+
+        Raises:
+            FormatError: a block is damaged, keys do not ascend, or they are longer than their file can mean.
+        """
+        previous: bytes | None = None
+        max_key_bytes = self._max_key_bytes
+        for last_key, offset, size in self._index:
+            with located(f"the block at byte {offset}", self.path):
+                for key, value in block_entries(bytes(self._read_block(offset, size)), max_key_bytes):
+                    if (previous is not None and key <= previous) or key > last_key:
+                        raise FormatError(f"the key {key[:80]!r} is out of order", offset=offset)
+                    previous = key
+                    max_key_bytes -= len(key)
+                    yield key, bytes(value)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of one key, or None when the table does not have it; reads one block.
+
+        Raises:
+            FormatError: the block is damaged.
+        """
+        value = self.view(key)
+        return None if value is None else bytes(value)
+
+    def view(self, key: bytes) -> Buffer | None:
+        """``get`` without a copy: a view of the block, which it keeps in memory.
+
+        Raises:
+            FormatError: the block is damaged.
+        """
+        position = bisect_left(self._index, key, key=lambda entry: entry[0])
+        if position == len(self._index):
+            return None
+        _, offset, size = self._index[position]
+        with located(f"the block at byte {offset}", self.path):
+            entries = block_entries(self._read_block(offset, size), self._max_key_bytes)
+            return next((value for found, value in entries if found == key), None)
+
+    def close(self) -> None:
+        """Close the file. Closing twice is allowed."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read_index(self) -> list[tuple[bytes, int, int]]:
+        """The index block: last key, offset and size of each data block."""
+        if self.size_bytes < TABLE_FOOTER_BYTES:
+            raise FormatError(
+                f"`{self.path}` is too short for a table",
+                expected=f"at least {TABLE_FOOTER_BYTES} bytes",
+                got=f"{self.size_bytes} bytes",
+                path=self.path,
+                offset=self.size_bytes,
+            )
+        footer_offset = self.size_bytes - TABLE_FOOTER_BYTES
+        footer = self._read_at(footer_offset, TABLE_FOOTER_BYTES)
+        if footer[-8:] != TABLE_MAGIC:
+            raise FormatError(
+                f"`{self.path}` does not end like a table, it is cut off or another kind of file",
+                expected=TABLE_MAGIC.hex(),
+                got=footer[-8:].hex(),
+                path=self.path,
+                offset=footer_offset + 40,
+            )
+        with located("the footer", self.path):
+            _, _, position = _read_handle(footer, 0)
+            offset, size, _ = _read_handle(footer, position)
+        index: list[tuple[bytes, int, int]] = []
+        with located("the table's index", self.path):
+            for key, handle in block_entries(self._read_block(offset, size), self._max_key_bytes):
+                block_offset, block_size, _ = _read_handle(handle, 0)
+                if index and key < index[-1][0]:
+                    raise FormatError(f"the key {key[:80]!r} is out of order", offset=offset)
+                index.append((key, block_offset, block_size))
+        return index
+
+    def _read_block(self, offset: int, size: int) -> Buffer:
+        """Read, verify and decompress the block at a place that the file names."""
+        self._check_place(offset, size)
+        raw = memoryview(self._read_at(offset, size + TABLE_TRAILER_BYTES))
+        _check_crc32c(masked_crc32c(raw[:-4]), raw[-4:], offset)
+        if raw[size] == TABLE_NO_COMPRESSION:
+            return raw[:size]
+        if raw[size] == TABLE_SNAPPY:
+            return decompress_snappy(bytes(raw[:size]))
+        raise FormatError(f"a block has the unknown compression {raw[size]}", offset=offset + size)
+
+    def _check_place(self, offset: int, size: int) -> None:
+        end = self.size_bytes - TABLE_FOOTER_BYTES - TABLE_TRAILER_BYTES
+        if offset + size > end:
+            raise FormatError(
+                "a block reaches beyond the file",
+                expected=f"an end at {end} or before",
+                got=f"bytes {offset} to {offset + size}",
+                offset=offset,
+            )
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        """Read bytes whose place has been checked; a file that shrinks meanwhile is an error."""
+        data = os.pread(self._file.fileno(), size, offset)
+        while len(data) < size:
+            piece = os.pread(self._file.fileno(), size - len(data), offset + len(data))
+            if not piece:
+                raise FormatError(f"`{self.path}` became shorter while it was read", path=self.path, offset=offset)
+            data += piece
+        return data
+
+
+def _check_crc32c(computed: int, stored: Buffer, offset: int) -> None:
+    """Compare the masked checksum of a block with the one behind it."""
+    expected = int.from_bytes(stored, "little")
+    if expected != computed:
+        raise ChecksumError(
+            "the checksum of a block is wrong", expected=f"{expected:#010x}", got=f"{computed:#010x}", offset=offset
+        )
+
+
+def block_entries(block: Buffer, max_key_bytes: int) -> Iterator[tuple[bytes, Buffer]]:
+    """The keys and values of a decompressed block, in the order of the block.
+
+    Args:
+        block: the block without its trailer; the values are pieces of it.
+        max_key_bytes: how long all keys together may become.
+
+    Raises:
+        FormatError: an entry or the restarts reach beyond the block, a key shares more than the key before has, or
+            the keys become longer than allowed.
+    """
+    end = _entries_end(block)
+    offset, key = 0, b""
+    while offset < end:
+        start = offset
+        shared, offset = _short_varint(block, offset, end)
+        unshared, offset = _short_varint(block, offset, end)
+        value_size, offset = _short_varint(block, offset, end)
+        if shared > len(key) or offset + unshared + value_size > end:
+            raise FormatError("an entry of a block reaches beyond it", offset=start)
+        max_key_bytes -= shared + unshared
+        if max_key_bytes < 0:
+            raise FormatError("the keys are too long for the size of the file", offset=start)
+        key = key[:shared] + bytes(block[offset : offset + unshared])
+        offset += unshared
+        yield key, block[offset : offset + value_size]
+        offset += value_size
+
+
+def _entries_end(block: Buffer) -> int:
+    """Where the entries of a block end and its restart offsets begin."""
+    n_restarts = int.from_bytes(block[-4:], "little")
+    end = len(block) - 4 - 4 * n_restarts
+    if len(block) < 4 or end < 0:
+        raise FormatError("the restart offsets of a block reach beyond it", got=f"{n_restarts} restarts")
+    return end
+
+
+def _short_varint(block: Buffer, offset: int, end: int) -> tuple[int, int]:
+    """``read_varint`` with a short way for one byte, which is what nearly all lengths in a block take."""
+    if offset < end and block[offset] < 0x80:
+        return block[offset], offset + 1
+    return read_varint(block, offset, end)
+
+
+def _read_handle(data: Buffer, offset: int) -> tuple[int, int, int]:
+    """Offset and size of a block, and the offset behind the two."""
+    block_offset, offset = read_varint(data, offset)
+    block_size, offset = read_varint(data, offset)
+    return block_offset, block_size, offset
+
+
+def decompress_snappy(data: bytes) -> bytes:
+    """Decompress a raw Snappy block, after its claimed size has been found possible.
+
+    Raises:
+        FormatError: the data is damaged, or claims to become larger than Snappy can make it.
+    """
+    size, _ = read_varint(data, 0)
+    if size > _SNAPPY_EXPANSION * len(data):
+        raise FormatError(
+            "a Snappy block claims an impossible size",
+            expected=f"at most {_SNAPPY_EXPANSION * len(data)} bytes from {len(data)}",
+            got=f"{size} bytes",
+        )
+    import cramjam
+
+    output = bytearray(size)
+    try:
+        written = cramjam.snappy.decompress_raw_into(data, output)
+    except cramjam.DecompressionError as error:
+        raise FormatError(f"a Snappy block is damaged: {error}") from None
+    if written != size:
+        raise FormatError("a Snappy block ends early", expected=f"{size} bytes", got=f"{written} bytes")
+    return bytes(output)

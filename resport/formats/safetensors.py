@@ -1,0 +1,346 @@
+"""safetensors: eight bytes of header length, a JSON header, the values.
+
+The container is read and written here rather than by the library: the library's writer takes arrays that are not
+C-contiguous for contiguous ones, and does not keep the order of metadata from run to run. The header lists the tensors
+in the order of the specs. Their values are laid out by falling item size, so that each begins on a multiple of it
+without a gap, which the format forbids.
+
+The header is checked as a whole before the first value is read: its length against the file's, every tensor's bytes
+against its shape, and that the tensors together cover the data without holes or overlaps.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
+
+from resport.dtypes import BY_NAME, BY_SAFETENSORS, to_numpy
+from resport.errors import FormatError
+from resport.formats.atomic import remove_file, replace_file, temporary_path
+from resport.formats.base import Reader, Writer, write_errors
+from resport.formats.registry import SAFETENSORS_MAX_HEADER_BYTES
+from resport.formats.source import regular_file_size
+from resport.tensors import Manifest, TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SAFETENSORS_LENGTH_BYTES = 8
+SAFETENSORS_ALIGNMENT_BYTES = 8
+SAFETENSORS_METADATA_KEY = "__metadata__"
+# numpy's own limits since version 2 (32 axes before); a longer shape could not be read, only multiplied for hours.
+MAX_AXES = 64
+MAX_ARRAY_BYTES = 2**63 - 1
+# Linux moves at most 2 GiB in one call.
+MAX_IO_BYTES = 1 << 30
+
+
+class SafetensorsReader(Reader):
+    """A safetensors file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        SourceNotFoundError: nothing is there.
+        FormatError: the file is damaged or no safetensors file.
+    """
+
+    format: ClassVar[str] = "safetensors"
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self.files = (self.path,)
+        size = regular_file_size(self.path)
+        self._file = Path(self.path).open("rb", buffering=0)
+        try:
+            header, data_offset = _read_header(self._file.fileno(), size, self.path)
+            self.metadata = _metadata(header.pop(SAFETENSORS_METADATA_KEY, None), self.path)
+            entries = {name: _entry(name, value, self.path) for name, value in header.items()}
+            _check_coverage(entries, size - data_offset, self.path)
+            self.manifest = Manifest(spec for spec, _ in entries.values())
+            self._offsets = {name: data_offset + begin for name, (_, begin) in entries.items()}
+        except BaseException:
+            self._file.close()
+            raise
+
+    def read(self, name: str) -> np.ndarray:
+        import numpy as np
+
+        spec = self.manifest[name]
+        array = np.empty(spec.shape, to_numpy(spec.dtype))
+        view = array.reshape(-1).view(np.uint8).data
+        offset = self._offsets[name]
+        done = 0
+        while done < len(view):
+            count = os.preadv(self._file.fileno(), [view[done : done + MAX_IO_BYTES]], offset + done)
+            if count == 0:
+                raise FormatError(
+                    f"`{self.path}` ends inside tensor `{name}`",
+                    path=self.path,
+                    offset=offset + done,
+                    expected=f"{spec.nbytes} bytes",
+                    got=f"{done} bytes",
+                )
+            done += count
+        return array
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class SafetensorsWriter(Writer):
+    """A new safetensors file.
+
+    Args:
+        path: the file.
+        specs: every tensor that will be written, in the order of the header.
+        metadata: text to keep in the header.
+
+    Raises:
+        FormatError: a name or dtype that the format cannot hold, or a header over the format's limit.
+    """
+
+    format: ClassVar[str] = "safetensors"
+    dtypes: ClassVar[frozenset[str]] = frozenset(dtype.name for dtype in BY_SAFETENSORS.values())
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        specs: Iterable[TensorSpec],
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(os.fspath(path), specs, metadata=metadata)
+        begins = _lay_out(self.manifest)
+        header = _header_bytes(self.manifest, begins, self.metadata, self.path)
+        self._offsets = {name: len(header) + begin for name, begin in begins.items()}
+        self._temporary = temporary_path(self.path)
+        self._handle = -1
+        try:
+            self._handle = os.open(self._temporary, os.O_WRONLY | os.O_CLOEXEC)
+            self._write_at(memoryview(header), 0)
+        except BaseException:
+            self.abort()
+            raise
+
+    @classmethod
+    def problems(cls, manifest: Manifest) -> list[str]:
+        problems = super().problems(manifest)
+        for name in manifest:
+            if name == SAFETENSORS_METADATA_KEY:
+                problems.append(f"`{name}` is the header's key for metadata and no tensor's name")
+            elif not is_unicode(name):
+                problems.append(f"{name!r} is not valid Unicode text")
+        return problems
+
+    def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
+        import numpy as np
+
+        self._write_at(array.reshape(-1).view(np.uint8).data, self._offsets[spec.name])
+
+    def _write_at(self, view: memoryview, offset: int) -> None:
+        done = 0
+        while done < len(view):
+            done += os.pwrite(self._handle, view[done : done + MAX_IO_BYTES], offset + done)
+
+    def flush(self) -> None:
+        """Put on disk what has been written, so that ``commit`` only renames."""
+        with write_errors(self.path):
+            os.fsync(self._handle)
+
+    def _commit(self) -> None:
+        self._close()
+        replace_file(self._temporary, self.path)
+
+    def abort(self) -> None:
+        self._close()
+        remove_file(self._temporary)
+
+    def _close(self) -> None:
+        if self._handle >= 0:
+            handle, self._handle = self._handle, -1
+            os.close(handle)
+
+
+def _read_header(handle: int, size: int, path: str) -> tuple[dict[str, Any], int]:
+    """Read and parse the JSON header.
+
+    Returns:
+        The header, and the offset at which the data begins.
+    """
+    length = int.from_bytes(os.pread(handle, SAFETENSORS_LENGTH_BYTES, 0), "little")
+    data_offset = SAFETENSORS_LENGTH_BYTES + length
+    if size < SAFETENSORS_LENGTH_BYTES or data_offset > size:
+        raise FormatError(
+            f"`{path}` ends before its safetensors header does",
+            path=path,
+            offset=size,
+            expected=f"at least {max(data_offset, SAFETENSORS_LENGTH_BYTES)} bytes",
+            got=f"{size} bytes",
+            hint="the download or copy was cut short, or this is no safetensors file",
+        )
+    if length > SAFETENSORS_MAX_HEADER_BYTES:
+        raise FormatError(
+            f"the header of `{path}` is longer than safetensors allows",
+            path=path,
+            offset=0,
+            expected=f"at most {SAFETENSORS_MAX_HEADER_BYTES} bytes",
+            got=f"{length} bytes",
+        )
+    text = os.pread(handle, length, SAFETENSORS_LENGTH_BYTES)
+    return _parse_header(text, path), data_offset
+
+
+def _parse_header(text: bytes, path: str) -> dict[str, Any]:
+    try:
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=unique_keys)
+    except RecursionError:
+        raise FormatError(f"the header of `{path}` is nested too deeply", path=path, offset=8) from None
+    except ValueError as error:
+        # UnicodeDecodeError and JSONDecodeError are both of this class, as is what `unique_keys` raises.
+        raise FormatError(f"the header of `{path}` is not valid JSON: {error}", path=path, offset=8) from error
+    if not isinstance(header, dict) or not text.startswith(b"{"):
+        raise FormatError(f"the header of `{path}` is not a JSON object", path=path, offset=8)
+    return header
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object's dict; ``ValueError`` where a key stands in it twice."""
+    # Of two equal keys json keeps the last: two readers could see two different files.
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice!r} stands in it twice")
+    return result
+
+
+def _metadata(value: Any, path: str) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise FormatError(f"the metadata in `{path}` is not a map from text to text", path=path, offset=8)
+    return dict(value)
+
+
+def _entry(name: str, value: Any, path: str) -> tuple[TensorSpec, int]:
+    """Check one tensor's entry.
+
+    Returns:
+        The tensor's spec and where its bytes begin, counted from the begin of the data.
+    """
+
+    def fault(what: str, **details: Any) -> FormatError:
+        return FormatError(f"tensor {name!r} in `{path}` {what}", path=path, offset=8, **details)
+
+    if not is_unicode(name):
+        raise fault("has a name that is not valid Unicode text")
+    if not isinstance(value, dict):
+        raise fault("has no dtype, shape and data_offsets")
+    code, shape, offsets = value.get("dtype"), value.get("shape"), value.get("data_offsets")
+    dtype = BY_SAFETENSORS.get(code) if isinstance(code, str) else None
+    if dtype is None:
+        raise fault("has an unknown dtype", expected=f"one of {', '.join(BY_SAFETENSORS)}", got=code)
+    if not _are_counts(shape) or len(shape) > MAX_AXES:
+        raise fault("has no valid shape", got=_short(shape))
+    # Axes of size 0 count as 1: numpy refuses the array all the same.
+    if math.prod(max(axis, 1) for axis in shape) * dtype.itemsize > MAX_ARRAY_BYTES:
+        raise fault("has a shape that no memory can hold", got=_short(shape))
+    if not _are_counts(offsets) or len(offsets) != 2:
+        raise fault("has no valid data_offsets", got=_short(offsets))
+    spec = TensorSpec(name, tuple(shape), dtype.name)
+    begin, end = offsets
+    if end - begin != spec.nbytes:
+        raise fault(
+            f"has {end - begin} bytes, which is not its shape times its dtype",
+            expected=f"{spec.nbytes} bytes for {spec.shape} {spec.dtype}",
+            got=f"{begin} to {end}",
+        )
+    return spec, begin
+
+
+def _are_counts(value: Any) -> TypeGuard[list[int]]:
+    # `type() is int`, because True and False are instances of int; and no number so long that multiplying it hurts.
+    return isinstance(value, list) and all(type(number) is int and 0 <= number <= MAX_ARRAY_BYTES for number in value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def _check_coverage(entries: Mapping[str, tuple[TensorSpec, int]], data_bytes: int, path: str) -> None:
+    """Check that the tensors cover the data from its first byte to its last without holes or overlaps."""
+    position = 0
+    previous = "the header"
+    for spec, begin in sorted(entries.values(), key=lambda entry: (entry[1], entry[1] + entry[0].nbytes)):
+        if begin != position:
+            what = "a hole between" if begin > position else "an overlap of"
+            raise FormatError(
+                f"`{path}` has {what} {previous} and tensor `{spec.name}`",
+                path=path,
+                expected=f"data of `{spec.name}` from byte {position}",
+                got=f"from byte {begin}",
+            )
+        position = begin + spec.nbytes
+        previous = f"tensor `{spec.name}`"
+    if position != data_bytes:
+        raise FormatError(
+            f"`{path}` has not as many bytes of data as its header says",
+            path=path,
+            expected=f"{position} bytes",
+            got=f"{data_bytes} bytes",
+            hint="the download or copy was cut short" if data_bytes < position else None,
+        )
+
+
+def _lay_out(manifest: Manifest) -> dict[str, int]:
+    """Where each tensor begins in the data: wide items first, else in order, so that all of them are aligned."""
+    begins = {}
+    position = 0
+    # `sorted` is stable.
+    for spec in sorted(manifest.values(), key=lambda spec: -BY_NAME[spec.dtype].itemsize):
+        begins[spec.name] = position
+        position += spec.nbytes
+    return begins
+
+
+def _header_bytes(manifest: Manifest, begins: Mapping[str, int], metadata: Mapping[str, str], path: str) -> bytes:
+    """The length and the JSON header, padded with spaces so that the data is aligned."""
+    header: dict[str, Any] = {}
+    if metadata:
+        header[SAFETENSORS_METADATA_KEY] = dict(sorted(metadata.items()))
+    for name, spec in manifest.items():
+        begin = begins[name]
+        header[name] = {
+            "dtype": BY_NAME[spec.dtype].safetensors,
+            "shape": list(spec.shape),
+            "data_offsets": [begin, begin + spec.nbytes],
+        }
+    try:
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise FormatError(f"the metadata for `{path}` is not valid Unicode text", path=path) from error
+    text += b" " * (-len(text) % SAFETENSORS_ALIGNMENT_BYTES)
+    if len(text) > SAFETENSORS_MAX_HEADER_BYTES:
+        raise FormatError(
+            f"the header of `{path}` would be longer than safetensors allows",
+            path=path,
+            expected=f"at most {SAFETENSORS_MAX_HEADER_BYTES} bytes",
+            got=f"{len(text)} bytes",
+        )
+    return len(text).to_bytes(SAFETENSORS_LENGTH_BYTES, "little") + text
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text has no half of a surrogate pair, which no file can hold."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

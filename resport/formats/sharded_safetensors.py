@@ -1,0 +1,251 @@
+"""safetensors in several files with an index, as large models are published.
+
+Opening reads the index and the header of every shard, and holds them against each other: each tensor is in the shard
+that the index names, and in no other. Where a shard is missing, the shapes of its tensors are nowhere; what is there
+can be listed, ``note`` says what is not, and reading says which shard is missing and which tensors need it.
+``total_size`` is compared too, but a wrong one is only noted: nothing rests on it, and published ones are often wrong.
+
+Writing follows the order of the specs and is as all-or-nothing as several files can be. Each shard is a complete file
+under a temporary name. On commit
+1. all shards are put on disk under their temporary names;
+2. where one of them takes the name of an old shard, the old index is removed: from here on the path holds no checkpoint
+   rather than an old index over new values;
+3. the shards are renamed, then the index: with it the new checkpoint is there;
+4. what is left of an old one is removed: shards of another number, and the file in one piece, which loaders prefer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from resport.errors import FormatError, OptionError
+from resport.formats.atomic import remove_file, replace_file, temporary_path
+from resport.formats.base import Reader, Writer
+from resport.formats.damage import quoted
+from resport.formats.safetensors import SafetensorsReader, SafetensorsWriter
+from resport.formats.shard_index import (
+    INDEX_SUFFIX,
+    SAFETENSORS_SUFFIX,
+    SHARD_DEFAULT_BYTES,
+    deal_out,
+    encode_index,
+    existing_files,
+    find_index,
+    parse_size,
+    read_index,
+    shard_path,
+    shards_of,
+    target_stem,
+)
+from resport.tensors import Manifest, TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SHARDED_FORMAT = "safetensors-sharded"
+MAX_OPEN_SHARDS = 64
+"""Shards that a reader keeps open; those after them are opened for each tensor."""
+MAX_WRITTEN_SHARDS = 512
+"""Each shard is open while the checkpoint is written, and systems allow a process about a thousand files."""
+
+
+class ShardedSafetensorsReader(Reader):
+    """A sharded safetensors checkpoint.
+
+    Args:
+        path: the index, or what ``find_index`` takes for it.
+
+    Raises:
+        SourceNotFoundError: there is no index.
+        FormatError: the index or a shard is damaged, or they contradict each other.
+    """
+
+    format: ClassVar[str] = SHARDED_FORMAT
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        given = os.fspath(path)
+        self.path = find_index(given) or given
+        index = read_index(self.path)
+        folder = Path(self.path).parent
+        self._shard_of = {name: str(folder / shard) for name, shard in index.weight_map.items()}
+        shards = [str(folder / shard) for shard in shards_of(index)]
+        self.files = (self.path, *shards)
+        self._missing = {shard for shard in shards if not Path(shard).is_file()}
+        self._open: dict[str, SafetensorsReader] = {}
+        found: dict[str, TensorSpec] = {}
+        metadata = {key: value for key, value in index.metadata.items() if isinstance(value, str)}
+        try:
+            for shard in shards:
+                if shard not in self._missing:
+                    self._read_shard(shard, found, metadata)
+        except BaseException:
+            self.close()
+            raise
+        # In the order of the shards, and in that of each of their headers.
+        self.manifest = Manifest(found.values())
+        self.metadata = metadata
+        self.note = "; ".join(self._notes(given, index.metadata.get("total_size"))) or None
+
+    def read(self, name: str) -> np.ndarray:
+        """Read one tensor; see ``Reader.read``."""
+        shard = self._shard_of[name]
+        if shard in self._missing:
+            needing = [other for other, its_shard in self._shard_of.items() if its_shard == shard]
+            raise FormatError(
+                f"`{shard}` is missing, which holds {_listed(needing)} of `{self.path}`",
+                path=shard,
+                hint=f"put all {len(self.files) - 1} shards beside {self.path}",
+            )
+        if shard in self._open:
+            return self._open[shard].read(name)
+        with SafetensorsReader(shard) as reader:
+            if reader.manifest.get(name) != self.manifest[name]:
+                raise FormatError(f"`{shard}` was changed while `{self.path}` was open", path=shard)
+            return reader.read(name)
+
+    def close(self) -> None:
+        """Close the shards. Closing twice is allowed."""
+        for reader in self._open.values():
+            reader.close()
+
+    def _read_shard(self, shard: str, found: dict[str, TensorSpec], metadata: dict[str, str]) -> None:
+        """Read a shard's header and compare it with the index; of texts under one key the first shard's is kept."""
+        reader = SafetensorsReader(shard)
+        try:
+            self._check_shard(shard, reader.manifest)
+            found.update(reader.manifest)
+            for key, text in reader.metadata.items():
+                metadata.setdefault(key, text)
+        finally:
+            if len(self._open) < MAX_OPEN_SHARDS:
+                self._open[shard] = reader
+            else:
+                reader.close()
+
+    def _check_shard(self, shard: str, manifest: Manifest) -> None:
+        for name in manifest:
+            named = self._shard_of.get(name)
+            if named != shard:
+                raise FormatError(
+                    f"`{self.path}` and `{shard}` contradict each other about {quoted(name)}",
+                    path=self.path,
+                    expected=f"it in `{named}` alone" if named else "it in no shard, the index does not name it",
+                    got=f"it in `{shard}`",
+                    hint="take index and shards from one and the same place",
+                )
+        absent = [name for name, its_shard in self._shard_of.items() if its_shard == shard and name not in manifest]
+        if absent:
+            raise FormatError(
+                f"`{shard}` has not {_listed(absent)}, which `{self.path}` puts there",
+                path=shard,
+                hint="take index and shards from one and the same place",
+            )
+
+    def _notes(self, given: str, total_size: object) -> list[str]:
+        notes = [] if given == self.path else [f"`{given}` belongs to the checkpoint `{self.path}`, which was taken"]
+        for shard in sorted(self._missing):
+            n_tensors = sum(its_shard == shard for its_shard in self._shard_of.values())
+            notes.append(f"`{shard}` is missing, and its {n_tensors} tensors are not listed")
+        if isinstance(total_size, int) and total_size != self.manifest.nbytes and not self._missing:
+            notes.append(f"`{self.path}` says {total_size} bytes in all, its shards hold {self.manifest.nbytes}")
+        return notes
+
+
+class ShardedSafetensorsWriter(Writer):
+    """A safetensors checkpoint in files of a largest size.
+
+    Args:
+        path: ``NAME.safetensors``, which becomes a plain file when all fits into one shard, or
+            ``NAME.safetensors.index.json``, which always becomes an index.
+        specs: every tensor that will be written, in the order in which they are dealt out.
+        metadata: text to keep in the header of every shard.
+        max_shard_size: the most bytes of values in a shard, as a number or as text (``"500MB"``, ``"2GB"``).
+
+    Raises:
+        FormatError: what ``SafetensorsWriter`` raises.
+        OptionError: the size cannot be, or is so small that there would be too many shards.
+    """
+
+    format: ClassVar[str] = SHARDED_FORMAT
+    dtypes: ClassVar[frozenset[str]] = SafetensorsWriter.dtypes
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        specs: Iterable[TensorSpec],
+        *,
+        metadata: Mapping[str, str] | None = None,
+        max_shard_size: int | str = SHARD_DEFAULT_BYTES,
+    ) -> None:
+        super().__init__(os.fspath(path), specs, metadata=metadata)
+        stem = target_stem(self.path)
+        max_bytes = parse_size(max_shard_size)
+        dealt = deal_out(self.manifest.values(), max_bytes)
+        if len(dealt) > MAX_WRITTEN_SHARDS:
+            raise OptionError(
+                f"`{self.path}` would be split into {len(dealt)} shards",
+                expected=f"at most {MAX_WRITTEN_SHARDS}",
+                got=f"{self.manifest.nbytes} bytes in shards of {max_bytes}",
+                hint="give a larger size",
+            )
+        self._index = f"{stem}{INDEX_SUFFIX}" if len(dealt) > 1 or self.path.lower().endswith(INDEX_SUFFIX) else ""
+        targets = [
+            shard_path(stem, shard, len(dealt)) if self._index else f"{stem}{SAFETENSORS_SUFFIX}"
+            for shard in range(1, len(dealt) + 1)
+        ]
+        self._shards: list[SafetensorsWriter] = []
+        self._shard_of: dict[str, SafetensorsWriter] = {}
+        self._temporary = ""
+        self._open_shards(targets, dealt)
+
+    @classmethod
+    def problems(cls, manifest: Manifest) -> list[str]:
+        return SafetensorsWriter.problems(manifest)
+
+    def _open_shards(self, targets: Sequence[str], dealt: Sequence[Sequence[TensorSpec]]) -> None:
+        try:
+            for target, specs in zip(targets, dealt, strict=True):
+                writer = SafetensorsWriter(target, specs, metadata=self.metadata)
+                self._shards.append(writer)
+                self._shard_of.update(dict.fromkeys((spec.name for spec in specs), writer))
+        except BaseException:
+            self.abort()
+            raise
+
+    def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
+        self._shard_of[spec.name].write(spec.name, array)
+
+    def _commit(self) -> None:
+        if self._index:
+            weight_map = {name: Path(writer.path).name for name, writer in self._shard_of.items()}
+            self._temporary = temporary_path(self._index)
+            Path(self._temporary).write_bytes(encode_index(weight_map, self.manifest.nbytes))
+        old = {Path(file).name: file for file in existing_files(self.path)}
+        new = {Path(file).name for file in (*(writer.path for writer in self._shards), self._index) if file}
+        for writer in self._shards:
+            writer.flush()
+        index_name = Path(self._index).name
+        if index_name in old and (new - {index_name}) & old.keys():
+            Path(self._temporary).chmod(Path(self._index).stat().st_mode & 0o7777)
+            remove_file(self._index)
+        for writer in self._shards:
+            writer.commit()
+        if self._index:
+            replace_file(self._temporary, self._index)
+        for stale in old.keys() - new:
+            remove_file(old[stale])
+
+    def abort(self) -> None:
+        """Remove the temporary files. Aborting twice, or after a commit, does nothing."""
+        for writer in self._shards:
+            writer.abort()
+        if self._temporary:
+            remove_file(self._temporary)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(quoted(name) for name in names[:10])
+    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
