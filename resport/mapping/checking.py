@@ -9,11 +9,19 @@ from resport.mapping.detection import Detection
 from resport.mapping.expansion import Expansion, expand
 from resport.mapping.folding import fold_names, shortened
 from resport.mapping.planning import plan_conversion
-from resport.mapping.tables import CLASSES, Table
+from resport.mapping.tables import CLASSES, EMBEDDING, Table
 from resport.tensors import Manifest, TensorSpec
 
 CHECK_CLASSES = 10
 """Any class count does to see whether shapes come out."""
+
+CHECK_EMBEDDING = 128
+"""Likewise any size of an embedding."""
+
+CHECK_SIZES = {CLASSES: CHECK_CLASSES, EMBEDDING: CHECK_EMBEDDING}
+
+
+_MEASURED = ((CLASSES, CHECK_CLASSES, "classes"), (EMBEDDING, CHECK_EMBEDDING, "values of the embedding"))
 
 
 def check_table(table: Table) -> list[str]:
@@ -30,7 +38,7 @@ def check_table(table: Table) -> list[str]:
     """
     lines = []
     for variant in table.variants:
-        expansion = expand(table, variant)
+        expansion = expand(table, variant, num_classes=CHECK_CLASSES)
         for source in table.dialects:
             specs = known_specs(expansion, source)
             if specs is not None:
@@ -53,11 +61,14 @@ def check_against(detection: Detection, manifest: Manifest) -> list[str]:
     return []
 
 
-def known_specs(expansion: Expansion, dialect: str, num_classes: int = CHECK_CLASSES) -> Manifest | None:
+def known_specs(
+    expansion: Expansion, dialect: str, num_classes: int = CHECK_CLASSES, embedding_size: int = CHECK_EMBEDDING
+) -> Manifest | None:
     """Specs of a dialect's tensors, or None where the table leaves a shape open."""
+    measured = {CLASSES: num_classes, EMBEDDING: embedding_size}
     specs = []
     for name in expansion.names(dialect):
-        shape = expansion.by_name[dialect][name].shape(dialect, num_classes)
+        shape = expansion.by_name[dialect][name].shape(dialect, measured)
         if shape is None:
             return None
         specs.append(TensorSpec(name, shape, "float32"))
@@ -83,6 +94,7 @@ def _counts(expansion: Expansion) -> Iterator[str]:
         if specs is None:
             yield f"{dialect} {n_tensors} tensors"
             continue
-        has_classes = any(CLASSES in parameter.axes[dialect].names for parameter in expansion.parameters)
+        axes = {name for parameter in expansion.parameters for name in parameter.axes[dialect].names}
+        at = [f"{size} {what}" for axis, size, what in _MEASURED if axis in axes]
         values = f"{sum(spec.size for spec in specs.values()):,} values"
-        yield f"{dialect} {n_tensors} tensors ({values}{f' at {CHECK_CLASSES} classes' if has_classes else ''})"
+        yield f"{dialect} {n_tensors} tensors ({values}{' at ' + ', '.join(at) if at else ''})"

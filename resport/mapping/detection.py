@@ -1,6 +1,6 @@
 """Which network is this? Family, variant, dialect, root scope and class count, told by a checkpoint's own names.
 
-First every digit run of names and templates is folded to ``#``: a few dozen strings on each side, compared as text,
+First every digit run of names and templates is folded to one digit: a few dozen strings on each side, compared as text,
 leave the few (family, dialect) pairs worth a closer look. For those, regular expressions read the indices off the
 names, the variant whose indices agree best is expanded, and what counts in the end is the exact comparison of its
 names and shapes with the file's. Nothing is guessed: below half of the names, or with two equal candidates, detection
@@ -13,14 +13,17 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import cache
 from typing import Any
 
-from resport.errors import DetectError
-from resport.mapping.expansion import Expansion, combinations, expand
-from resport.mapping.folding import fold_digits, fold_names
-from resport.mapping.tables import CLASSES, Table
-from resport.mapping.templates import Constant, Template
+from resport.dtypes import OPAQUE
+from resport.errors import DetectError, OptionError
+from resport.mapping.counts import combinations
+from resport.mapping.expansion import DEFAULT_CLASSES, Expansion, expand
+from resport.mapping.folding import FOLDED_NUMBER, fold_digits, fold_names
+from resport.mapping.tables import CLASSES, EMBEDDING, MEASURED, Table
+from resport.mapping.templates import Constant, Hole, Template
 from resport.tensors import Manifest
 
 DETECTION_MIN_SCORE = 0.5
@@ -28,6 +31,13 @@ DETECTION_MIN_SCORE = 0.5
 
 DETECTION_CANDIDATES = 6
 """How many (family, dialect) pairs get the closer look."""
+
+DETECTION_MAX_ROOT = 1_000
+"""A scope in front of the names is no longer than this: the root is put in front of every name of an expansion."""
+
+Remaining = dict[tuple[str, ...], list[str]]
+
+_SEPARATOR = re.compile("[/.]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,8 @@ class Detection:
         variant: the nearest variant.
         dialect: whose names the file has.
         root: what stands in front of every name.
-        num_classes: size of the classifier, or None where the file has none.
+        measured: sizes that only the file tells: ``classes`` of the classifier, ``embedding``.
+        named_classes: the class count that the file's names have in them, or None.
         matched: how many names the variant and the file share, with shapes that fit.
         missing: names of the variant that the file lacks (an absent classifier is not missing).
         unexpected: names of the file that neither the variant nor an ignore rule explains.
@@ -52,13 +63,24 @@ class Detection:
     variant: str
     dialect: str
     root: str
-    num_classes: int | None
+    measured: Mapping[str, int]
+    named_classes: int | None
     matched: int
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     mismatched: tuple[str, ...]
     evidence: tuple[str, ...]
     table: Table = field(repr=False, compare=False)
+
+    @property
+    def num_classes(self) -> int | None:
+        """Size of the classifier, or None where the file has none."""
+        return self.measured.get(CLASSES)
+
+    @property
+    def embedding_size(self) -> int | None:
+        """Number of values of the embedding, or None where the network has none."""
+        return self.measured.get(EMBEDDING)
 
     @property
     def score(self) -> float:
@@ -71,9 +93,15 @@ class Detection:
         """Whether file and variant agree in every name and shape."""
         return self.matched > 0 and not (self.missing or self.unexpected or self.mismatched)
 
-    def expand(self) -> Expansion:
-        """The variant's expansion with the root that was found."""
-        return expand(self.table, self.variant, {self.dialect: self.root})
+    def expand(self, roots: Mapping[str, str] | None = None, num_classes: int | None = None) -> Expansion:
+        """The variant's expansion with the root that was found.
+
+        Args:
+            roots: roots of other dialects, where they aren't the table's.
+            num_classes: the class count that other dialects' names have in them, where it isn't the file's.
+        """
+        classes = self.named_classes or num_classes or self.num_classes or DEFAULT_CLASSES
+        return expand(self.table, self.variant, {**(roots or {}), self.dialect: self.root}, classes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``--json`` prints them."""
@@ -83,6 +111,7 @@ class Detection:
             "dialect": self.dialect,
             "root": self.root,
             "num_classes": self.num_classes,
+            "embedding_size": self.embedding_size,
             "matched": self.matched,
             "score": round(self.score, 4),
             "missing": list(self.missing),
@@ -109,16 +138,20 @@ def detect(
 
     Raises:
         DetectError: no family explains half of the names, or two explain them alike.
+        OptionError: no family has the variant.
     """
+    if variant is not None and not any(variant in table.variants for table in tables):
+        known = ", ".join(name for table in tables for name in table.variants)
+        raise OptionError(f"there is no variant `{variant}`", expected=known, got=variant, hint="resport mappings list")
     found = candidates(manifest, tables, variant=variant, dialect=dialect)
     if not found or (found[0].score < DETECTION_MIN_SCORE and variant is None):
         raise _not_detected(manifest, found)
     if len(found) > 1 and found[1].score == found[0].score:
         first, second = found[:2]
         raise DetectError(
-            f"the names fit {first.family} ({first.dialect}) and {second.family} ({second.dialect}) alike",
+            f"the names fit {first.variant} ({first.dialect}) and {second.variant} ({second.dialect}) alike",
             candidates=found,
-            hint=f"--family {first.family} --from {first.dialect}",
+            hint=f"`--variant {first.variant} --from {first.dialect}` or the other, as you know it to be",
         )
     return found[0]
 
@@ -135,32 +168,64 @@ def candidates(
     near: list[tuple[int, Table, str, str]] = []
     for table in tables:
         for each in table.dialects:
-            if dialect in (None, each) and (variant is None or variant in table.variants):
+            # Another family's dialect is that family's own, unless one asks for it, or for this table alone.
+            wanted = dialect == each or (dialect is None and (len(tables) == 1 or each not in table.foreign))
+            if wanted and (variant is None or variant in table.variants):
                 root, hits = _nearest_root(folded, table, each)
                 if hits:
                     near.append((hits, table, each, root))
     near.sort(key=lambda entry: -entry[0])
-    found = [
-        detection
-        for _, table, each, root in near[:DETECTION_CANDIDATES]
-        for detection in _detections(manifest, table, each, root, variant)
-    ]
+    # By the ignore rules of a dialect, which many have in common, the names that none of them explains.
+    remaining: Remaining = {}
+    found: list[Detection] = []
+    for hits, table, each, root in near[:DETECTION_CANDIDATES]:
+        # A pair that fewer names fit is not looked at where another explains them all.
+        if hits == near[0][0] or not any(detection.is_complete for detection in found):
+            found += _detections(manifest, folded, table, each, root, variant, remaining)
     return sorted(found, key=lambda detection: -detection.score)
+
+
+def measured_sizes(manifest: Manifest, expansion: Expansion, dialect: str) -> dict[str, int]:
+    """The sizes that only the file tells: each is that of the first tensor whose shape tells it."""
+    found: dict[str, int] = {}
+    for name, parameter in expansion.by_name[dialect].items():
+        axes = [axis for axis in MEASURED if axis in parameter.axes[dialect].names and axis not in found]
+        if axes and name in manifest:
+            try:
+                bound = parameter.axes[dialect].bind(manifest[name].shape, {**parameter.sizes, **found})
+            except ValueError:
+                continue
+            found.update((axis, bound[axis]) for axis in axes)
+    return found
+
+
+def _named_classes(manifest: Manifest, table: Table, dialect: str, root: str) -> int | None:
+    """The class count that names have in them, as in ``fc1000``; None where they have none."""
+    words = table.words_of(dialect)
+    for template in _templates(table, dialect):
+        if any(hole.name == CLASSES for hole in template.holes):
+            pattern = re.compile(re.escape(root) + template.pattern(words))
+            for match in filter(None, map(pattern.fullmatch, manifest)):
+                return int(match[CLASSES])
+    return None
 
 
 def ignored_kind(name: str, globs: Mapping[str, Iterable[str]]) -> str | None:
     """The kind of ignore rule that a name falls under (``optimizer``, ``average``, ...), or None."""
-    for kind, patterns in globs.items():
-        if any(fnmatchcase(name, pattern) for pattern in patterns):
-            return kind
-    return None
+    return next((kind for kind, patterns in globs.items() if _any_of(tuple(patterns)).match(name)), None)
+
+
+@cache
+def _any_of(globs: tuple[str, ...]) -> re.Pattern[str]:
+    """One regular expression for many globs: a file may have a hundred thousand names."""
+    return re.compile("|".join(map(translate, globs)) or "(?!)")
 
 
 def _folded(manifest: Manifest) -> dict[str, list[str]]:
-    """Names by their text with every digit run as ``#``."""
+    """Names by their text with every number folded."""
     folded: dict[str, list[str]] = {}
     for name, spec in manifest.items():
-        if spec.dtype != "string":
+        if spec.dtype not in OPAQUE:
             folded.setdefault(fold_digits(name), []).append(name)
     return folded
 
@@ -170,29 +235,30 @@ def _templates(table: Table, dialect: str) -> list[Template]:
     return [cell for cell in cells if not isinstance(cell, Constant)]
 
 
-def _folded_templates(table: Table, dialect: str) -> set[str]:
-    """The texts that folded names of this dialect end with."""
-    words = table.words_of(dialect)
-    texts: set[str] = set()
-    for template in _templates(table, dialect):
-        spellings = [""]
-        for part in template.parts:
-            if isinstance(part, str):
-                choices: Sequence[str] = (part,)
-            else:
-                choices = words.get(part.name, ("#",))
-            spellings = [before + choice for before in spellings for choice in choices]
-        texts.update(fold_digits(spelling) for spelling in spellings)
-    return texts
+def _folded_texts(table: Table, dialect: str, template: Template) -> set[str]:
+    """The texts that folded names of a template end with."""
+    fillings = {**table.words_of(dialect), "variant": tuple(table.variants)}
+    spellings = [""]
+    for part in template.parts:
+        if isinstance(part, Hole):
+            choices = fillings.get(part.name, (FOLDED_NUMBER,))
+        else:
+            choices = (part,) if isinstance(part, str) else part.folded
+        spellings = [before + choice for before in spellings for choice in choices]
+    return {fold_digits(spelling) for spelling in spellings}
 
 
 def _nearest_root(folded: Mapping[str, list[str]], table: Table, dialect: str) -> tuple[str, int]:
     """The text in front of most names that end like the dialect's, with how many do (folded names count once)."""
     hits: Counter[str] = Counter()
-    texts = _folded_templates(table, dialect)
+    texts = set().union(*(_folded_texts(table, dialect, template) for template in _templates(table, dialect)))
+    longest = max(map(len, texts), default=0)
     for name in folded:
-        starts = [0, *(match.end() for match in re.finditer(r"[/.]", name))]
-        hits.update(name[:start] for start in starts if name[start:] in texts)
+        # Only the end of a name can be a template's text: a name of a million slashes costs no more than its end.
+        starts = [match.end() for match in _SEPARATOR.finditer(name, max(0, len(name) - longest - 1))]
+        if len(name) <= longest:
+            starts.append(0)
+        hits.update(name[:start] for start in starts if start <= DETECTION_MAX_ROOT and name[start:] in texts)
     if not hits:
         return "", 0
     best, count = max(hits.items(), key=lambda item: (item[1], -len(item[0])))
@@ -201,7 +267,7 @@ def _nearest_root(folded: Mapping[str, list[str]], table: Table, dialect: str) -
 
 def _unfolded_root(folded: Mapping[str, list[str]], root: str, texts: set[str]) -> str:
     """The most frequent real spelling of a folded root."""
-    pattern = re.compile(re.escape(root).replace(re.escape("#"), r"\d+"))
+    pattern = re.compile(re.escape(root).replace(FOLDED_NUMBER, "[0-9]{1,15}"))
     spellings: Counter[str] = Counter()
     for name, originals in folded.items():
         if name.startswith(root) and name[len(root) :] in texts:
@@ -209,72 +275,94 @@ def _unfolded_root(folded: Mapping[str, list[str]], root: str, texts: set[str]) 
     return spellings.most_common(1)[0][0]
 
 
-def _detections(manifest: Manifest, table: Table, dialect: str, root: str, variant: str | None) -> list[Detection]:
+def _detections(
+    manifest: Manifest,
+    folded: Mapping[str, list[str]],
+    table: Table,
+    dialect: str,
+    root: str,
+    variant: str | None,
+    remaining: Remaining,
+) -> list[Detection]:
     """The variants whose indices agree best with those in the file's names: one, or several that count alike."""
     if variant is not None:
-        return [_detection(manifest, table, dialect, root, variant)]
-    present = _indices_in_names(manifest, table, dialect, root)
+        return [_detection(manifest, table, dialect, root, variant, remaining)]
+    present = _indices_in_names(folded, table, dialect, root)
     agreement: dict[str, float] = {}
     for name in table.variants:
-        expected = _indices_of_variant(table, name)
+        expected = _indices_of_variant(table, dialect, name)
         union = len(present | expected)
         agreement[name] = len(present & expected) / union if union else 1.0
     best = max(agreement.values())
-    return [_detection(manifest, table, dialect, root, name) for name, share in agreement.items() if share == best]
+    nearest = [name for name, share in agreement.items() if share == best]
+    return [_detection(manifest, table, dialect, root, name, remaining) for name in nearest]
 
 
 def _indices_in_names(
-    manifest: Manifest, table: Table, dialect: str, root: str
-) -> frozenset[tuple[tuple[str, int], ...]]:
+    folded: Mapping[str, list[str]], table: Table, dialect: str, root: str
+) -> set[frozenset[tuple[str, int]]]:
     """Every combination of indices that occurs in the names, corrected for offsets."""
     words = table.words_of(dialect)
-    rest = [name[len(root) :] for name in manifest if name.startswith(root)]
     found = set()
     for template in _templates(table, dialect):
         offsets = {hole.name: hole.offset for hole in reversed(template.holes)}
-        pattern = re.compile(template.pattern(words))
-        for name in rest:
-            match = pattern.fullmatch(name)
-            if match and match.groupdict():
-                found.add(tuple((index, int(text) - offsets[index]) for index, text in match.groupdict().items()))
-    return frozenset(found)
+        pattern = re.compile(re.escape(root) + template.pattern(words))
+        for text in _folded_texts(table, dialect, template):
+            for name in folded.get(fold_digits(root) + text, ()):
+                match = pattern.fullmatch(name)
+                if match:
+                    numbers = [(index, number) for index, number in match.groupdict().items() if index != CLASSES]
+                    found.add(frozenset((index, int(number) - offsets[index]) for index, number in numbers))
+    return found - {frozenset()}
 
 
-def _indices_of_variant(table: Table, variant: str) -> frozenset[tuple[tuple[str, int], ...]]:
+def _indices_of_variant(table: Table, dialect: str, variant: str) -> set[frozenset[tuple[str, int]]]:
+    """Every combination of indices that the names of a variant have: of an index that is an axis they tell nothing."""
     counts = {**table.sizes, **table.variant(variant)}
-    return frozenset(
-        tuple(indices.items()) for group in table.groups if group.over for indices in combinations(table, group, counts)
-    )
+    found: set[frozenset[tuple[str, int]]] = set()
+    for group in table.groups:
+        cells = [row.cells[dialect] for row in group.rows]
+        used = {frozenset(hole.name for hole in cell.holes) for cell in cells if isinstance(cell, Template)}
+        for indices in combinations(table, group, counts):
+            found.update(frozenset((index, indices[index]) for index in group.over if index in holes) for holes in used)
+    return found - {frozenset()}
 
 
-def _detection(manifest: Manifest, table: Table, dialect: str, root: str, variant: str) -> Detection:
-    expansion = expand(table, variant, {dialect: root})
+def _detection(
+    manifest: Manifest, table: Table, dialect: str, root: str, variant: str, remaining: Remaining
+) -> Detection:
+    named_classes = _named_classes(manifest, table, dialect, root)
+    expansion = expand(table, variant, {dialect: root}, named_classes or DEFAULT_CLASSES)
     parameters = expansion.by_name[dialect]
     present = [name for name in parameters if name in manifest]
-    num_classes = _num_classes(manifest, expansion, dialect)
-    mismatched = [name for name in present if not _fits(manifest, expansion, dialect, name, num_classes)]
+    measured = measured_sizes(manifest, expansion, dialect)
+    mismatched = [name for name in present if not _fits(manifest, expansion, dialect, name, measured)]
     groups_present = {parameters[name].group for name in present}
     missing = [
         name
         for name, parameter in parameters.items()
         if name not in manifest and not (parameter.optional and parameter.group not in groups_present)
     ]
-    unexpected = [
-        name
-        for name, spec in manifest.items()
-        if name not in parameters and spec.dtype != "string" and not ignored_kind(name, table.ignore[dialect])
-    ]
+    globs = tuple(glob for kinds in table.ignore[dialect].values() for glob in kinds)
+    if globs not in remaining:
+        ignored = _any_of(globs)
+        readable = (name for name, spec in manifest.items() if spec.dtype not in OPAQUE)
+        remaining[globs] = [name for name in readable if not ignored.match(name)]
+    unexpected = [name for name in remaining[globs] if name not in parameters]
     evidence = [
         f"{len(present)} of {len(parameters)} names of {variant} ({dialect}) are in the file",
         f"scope in front: `{root}`" if root else "no scope in front of the names",
-        f"the classifier has {num_classes} classes" if num_classes else "there is no classifier",
+        f"the classifier has {measured[CLASSES]} classes" if CLASSES in measured else "there is no classifier",
     ]
+    if EMBEDDING in measured:
+        evidence.append(f"the embedding has {measured[EMBEDDING]} values")
     return Detection(
         table.family,
         variant,
         dialect,
         root,
-        num_classes,
+        measured,
+        named_classes,
         len(present) - len(mismatched),
         tuple(missing),
         tuple(unexpected),
@@ -284,22 +372,10 @@ def _detection(manifest: Manifest, table: Table, dialect: str, root: str, varian
     )
 
 
-def _num_classes(manifest: Manifest, expansion: Expansion, dialect: str) -> int | None:
-    """The size of the axis of the classes, where the file has a tensor with one."""
-    for name, parameter in expansion.by_name[dialect].items():
-        if CLASSES in parameter.axes[dialect].names and name in manifest:
-            try:
-                return parameter.axes[dialect].bind(manifest[name].shape, parameter.sizes)[CLASSES]
-            except ValueError:
-                continue
-    return None
-
-
-def _fits(manifest: Manifest, expansion: Expansion, dialect: str, name: str, num_classes: int | None) -> bool:
+def _fits(manifest: Manifest, expansion: Expansion, dialect: str, name: str, measured: Mapping[str, int]) -> bool:
     parameter = expansion.by_name[dialect][name]
-    known = dict(parameter.sizes) if num_classes is None else {**parameter.sizes, CLASSES: num_classes}
     try:
-        parameter.axes[dialect].bind(manifest[name].shape, known)
+        parameter.axes[dialect].bind(manifest[name].shape, {**parameter.sizes, **measured})
     except ValueError:
         return False
     return True
@@ -309,7 +385,7 @@ def _not_detected(manifest: Manifest, found: Sequence[Detection]) -> DetectError
     if not found:
         return DetectError(
             f"no family knows any of the {len(manifest)} names",
-            got=", ".join(fold_names(manifest)[:5]),
+            got=", ".join(fold_names(manifest)[:5]) or None,
             hint="`resport mappings list` shows the families; without `--to` any file is copied as it is",
         )
     best = found[0]

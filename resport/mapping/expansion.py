@@ -6,15 +6,19 @@ order that some formats go by is worked out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, product
 from typing import Any
 
 from resport.errors import TableError
 from resport.mapping.axes import AxisMove, AxisString
-from resport.mapping.tables import CLASSES, Fold, Group, Row, Table
+from resport.mapping.counts import combinations, look_up
+from resport.mapping.tables import CLASSES, MEASURED, Fold, Group, Row, Table
 from resport.mapping.templates import Constant, Template
+
+DEFAULT_CLASSES = 1000
+"""The class count of a network of which nothing else is known: that of ImageNet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +45,14 @@ class Parameter:
     optional: bool
     row: str
 
-    def shape(self, dialect: str, num_classes: int | None = None) -> tuple[int, ...] | None:
-        """Shape of each of its tensors in a dialect, or None where the table doesn't tell."""
-        sizes = dict(self.sizes) if num_classes is None else {**self.sizes, CLASSES: num_classes}
-        return self.axes[dialect].shape(sizes)
+    def shape(self, dialect: str, measured: Mapping[str, int] | None = None) -> tuple[int, ...] | None:
+        """Shape of each of its tensors in a dialect, or None where the table doesn't tell.
+
+        Args:
+            dialect: the dialect.
+            measured: sizes that a file tells: ``classes``, ``embedding``.
+        """
+        return self.axes[dialect].shape({**self.sizes, **(measured or {})})
 
     def move(self, source: str, target: str, sizes: Mapping[str, int]) -> AxisMove:
         """The move of its values between two dialects that both have it.
@@ -75,6 +83,7 @@ class ConcreteFold:
     op: str
     into: str
     operands: tuple[str, ...]
+    axis: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,7 @@ class Expansion:
         parameters: in network order.
         folds: all folds of the variant.
         by_name: for each dialect the parameter that a name belongs to.
+        texts: what the holes ``{variant}`` and ``{classes}`` were filled with.
     """
 
     table: Table
@@ -96,6 +106,7 @@ class Expansion:
     parameters: tuple[Parameter, ...]
     folds: tuple[ConcreteFold, ...]
     by_name: Mapping[str, Mapping[str, Parameter]] = field(repr=False)
+    texts: Mapping[str, int | str] = field(default_factory=dict)
 
     def names(self, dialect: str) -> list[str]:
         """The names of all tensors of a dialect, in the order that the dialect's formats go by."""
@@ -106,29 +117,35 @@ class Expansion:
         return sorted(names, key=lambda name: position[layer_of(name)])
 
 
-def expand(table: Table, variant: str, roots: Mapping[str, str] | None = None) -> Expansion:
+def expand(
+    table: Table, variant: str, roots: Mapping[str, str] | None = None, num_classes: int = DEFAULT_CLASSES
+) -> Expansion:
     """Expand a table for a variant.
 
     Args:
         table: the table.
         variant: one of its variants.
         roots: what stands in front of every name, for dialects where it isn't what the table says.
+        num_classes: the class count, for names that have it in them (``fc1000``).
 
     Raises:
         OptionError: the family has no such variant.
-        TableError: two rows give one name, a count or size has no value, or a layer has no place in ``[order]``.
+        TableError: two rows give one name, a count or size has no value, or a fold names a tensor that isn't there.
     """
     counts = {**table.sizes, **table.variant(variant)}
-    filled = {dialect: root.fill({"variant": variant}) for dialect, root in table.roots.items()}
+    texts: dict[str, int | str] = {"variant": variant, CLASSES: num_classes}
+    in_roots = {**{name: value for name, value in table.variant(variant).items() if isinstance(value, int)}, **texts}
+    filled = {dialect: root.fill(in_roots) for dialect, root in table.roots.items()}
     filled.update(roots or {})
     parameters: list[Parameter] = []
     folds: list[ConcreteFold] = []
     for group in table.groups:
         for indices in combinations(table, group, counts):
-            parameters.extend(_parameters(table, variant, group, indices, counts, filled))
-        folds.extend(_folds(table, variant, group, counts, filled))
+            parameters.extend(_parameters(table, texts, group, indices, counts, filled))
+        folds.extend(_folds(table, texts, group, counts, filled))
     by_name = {dialect: _by_name(table, dialect, parameters) for dialect in table.dialects}
-    return Expansion(table, variant, filled, tuple(parameters), tuple(folds), by_name)
+    _check_folds(table, folds, by_name)
+    return Expansion(table, variant, filled, tuple(parameters), tuple(folds), by_name, texts)
 
 
 def layer_of(name: str) -> str:
@@ -137,63 +154,9 @@ def layer_of(name: str) -> str:
     return name.rpartition(separator)[0]
 
 
-def look_up(value: Any, indices: Mapping[str, int], over: Sequence[str]) -> int:
-    """The number that a count or size has at some indices.
-
-    A list gives one value for each number of the first index, its lists one for each number of the second, and so on;
-    the last value of a list holds for all that follow. An index that the group doesn't run over counts as 1.
-
-    Args:
-        value: a number, or lists of numbers.
-        indices: numbers of the indices, from 1.
-        over: the group's indices, outermost first.
-
-    Raises:
-        ValueError: the value is no number and no list of numbers.
-    """
-    position = 0
-    while isinstance(value, list) and value:
-        number = indices[over[position]] if position < len(over) else 1
-        value = value[min(number, len(value)) - 1]
-        position += 1
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"`{value}` is no count")
-    return value
-
-
-def combinations(
-    table: Table, group: Group, counts: Mapping[str, Any], over: Sequence[str] | None = None
-) -> Iterator[dict[str, int]]:
-    """All numbers of a group's indices, outermost first, the last one fastest.
-
-    Args:
-        table: the table, for messages.
-        group: the group.
-        counts: the counts of a variant.
-        over: the indices, where they aren't the group's.
-
-    Raises:
-        TableError: an index has no count.
-    """
-    over = group.over if over is None else over
-
-    def deeper(position: int, indices: dict[str, int]) -> Iterator[dict[str, int]]:
-        if position == len(over):
-            yield dict(indices)
-            return
-        try:
-            count = look_up(counts[over[position]], indices, over)
-        except ValueError as error:
-            raise TableError(f"index `{over[position]}`: {error}", file=table.path, group=group.number) from None
-        for number in range(1, count + 1):
-            yield from deeper(position + 1, {**indices, over[position]: number})
-
-    yield from deeper(0, {})
-
-
 def _parameters(
     table: Table,
-    variant: str,
+    texts: Mapping[str, int | str],
     group: Group,
     indices: Mapping[str, int],
     counts: Mapping[str, Any],
@@ -203,16 +166,16 @@ def _parameters(
         fan = _fan_indices(row, group.over)
         if any(indices[index] != 1 for index in fan):
             continue
-        for words in _word_choices(table, row):
+        for words in _word_choices(table, row.cells.values()):
             try:
-                yield _parameter(table, variant, group, row, indices, fan, words, counts, roots)
-            except (ValueError, KeyError) as error:
+                yield _parameter(table, texts, group, row, indices, fan, words, counts, roots)
+            except ValueError as error:
                 raise TableError(str(error), file=table.path, group=group.number, row=row.text) from None
 
 
 def _parameter(
     table: Table,
-    variant: str,
+    texts: Mapping[str, int | str],
     group: Group,
     row: Row,
     indices: Mapping[str, int],
@@ -222,6 +185,7 @@ def _parameter(
     roots: Mapping[str, str],
 ) -> Parameter:
     fan_counts = {index: look_up(counts[index], indices, group.over) for index in fan}
+    _check_even(group, fan_counts, indices, counts)
     names: dict[str, tuple[str, ...]] = {}
     constants: dict[str, float] = {}
     fans: dict[str, tuple[str, ...]] = {}
@@ -235,18 +199,32 @@ def _parameter(
             for word, position in words.items()
             if dialect in table.words[word]
         }
-        fans[dialect] = tuple(index for index in fan if any(hole.name == index for hole in cell.holes))
+        fans[dialect] = tuple(index for index in fan if index in cell.depends_on)
         names[dialect] = tuple(
-            roots[dialect] + cell.fill({**indices, **spellings, "variant": variant, **numbers})
+            roots[dialect] + cell.fill({**indices, **spellings, **texts, **numbers})
             for numbers in _numbers({index: fan_counts[index] for index in fans[dialect]})
         )
     entry = table.axes[row.axes]
-    sizes = {**entry.sizes, **fan_counts}
+    sizes = dict(entry.sizes)
     for axis, size in zip(entry.names, row.sizes, strict=bool(row.sizes)):
-        if size != CLASSES:
+        if size not in MEASURED:
             sizes[axis] = size if isinstance(size, int) else look_up(counts[size], indices, group.over)
+    for index, count in fan_counts.items():
+        if sizes.setdefault(index, count) != count:
+            raise ValueError(f"axis `{index}` has size {sizes[index]}, and index `{index}` counts to {count}")
     axes = {dialect: entry.strings[dialect] for dialect in table.dialects}
     return Parameter(names, constants, axes, fans, sizes, group.number, group.optional, row.text)
+
+
+def _check_even(
+    group: Group, fan_counts: Mapping[str, int], indices: Mapping[str, int], counts: Mapping[str, Any]
+) -> None:
+    """An index that is an axis elsewhere must leave the other counts alone: no tensor has a ragged edge."""
+    for fan, count in fan_counts.items():
+        for index in group.over[group.over.index(fan) + 1 :]:
+            found = {look_up(counts[index], {**indices, fan: number}, group.over) for number in range(1, count + 1)}
+            if len(found) > 1:
+                raise ValueError(f"the count of `{index}` depends on `{fan}`, which is an axis in another dialect")
 
 
 def _numbers(counts: Mapping[str, int]) -> Iterator[dict[str, int]]:
@@ -257,20 +235,16 @@ def _numbers(counts: Mapping[str, int]) -> Iterator[dict[str, int]]:
 def _fan_indices(row: Row, over: Sequence[str]) -> tuple[str, ...]:
     """The indices that some dialect's name has and another's lacks."""
     templates = [cell for cell in row.cells.values() if isinstance(cell, Template)]
-    held = [{hole.name for hole in template.holes} for template in templates]
+    held = [template.depends_on for template in templates]
     return tuple(
         index for index in over if any(index in holes for holes in held) and not all(index in holes for holes in held)
     )
 
 
-def _word_choices(table: Table, row: Row) -> Iterator[dict[str, int]]:
-    """All positions of the row's words, the same in every dialect."""
+def _word_choices(table: Table, cells: Iterable[Template | Constant]) -> Iterator[dict[str, int]]:
+    """All positions of the words of some cells, the same in every dialect."""
     used = dict.fromkeys(
-        hole.name
-        for cell in row.cells.values()
-        if isinstance(cell, Template)
-        for hole in cell.holes
-        if hole.name in table.words
+        hole.name for cell in cells if isinstance(cell, Template) for hole in cell.holes if hole.name in table.words
     )
     lengths = [len(next(iter(table.words[word].values()))) for word in used]
     for positions in product(*(range(length) for length in lengths)):
@@ -278,18 +252,25 @@ def _word_choices(table: Table, row: Row) -> Iterator[dict[str, int]]:
 
 
 def _folds(
-    table: Table, variant: str, group: Group, counts: Mapping[str, Any], roots: Mapping[str, str]
+    table: Table,
+    texts: Mapping[str, int | str],
+    group: Group,
+    counts: Mapping[str, Any],
+    roots: Mapping[str, str],
 ) -> Iterator[ConcreteFold]:
     for fold in group.folds:
         for indices in combinations(table, group, counts):
-            values: dict[str, int | str] = {**indices, "variant": variant}
-            root = roots[fold.dialect]
-            yield _concrete(fold, root, values)
+            for words in _word_choices(table, (fold.into, *fold.operands)):
+                spellings = {word: table.words[word][fold.dialect][position] for word, position in words.items()}
+                try:
+                    yield _concrete(fold, roots[fold.dialect], {**indices, **spellings, **texts})
+                except ValueError as error:
+                    raise TableError(str(error), file=table.path, group=group.number) from None
 
 
 def _concrete(fold: Fold, root: str, values: Mapping[str, int | str]) -> ConcreteFold:
     operands = tuple(root + operand.fill(values) for operand in fold.operands)
-    return ConcreteFold(fold.dialect, fold.op, root + fold.into.fill(values), operands)
+    return ConcreteFold(fold.dialect, fold.op, root + fold.into.fill(values), operands, fold.axis)
 
 
 def _by_name(table: Table, dialect: str, parameters: Sequence[Parameter]) -> dict[str, Parameter]:
@@ -305,6 +286,13 @@ def _by_name(table: Table, dialect: str, parameters: Sequence[Parameter]) -> dic
                 )
             by_name[name] = parameter
     return by_name
+
+
+def _check_folds(table: Table, folds: Sequence[ConcreteFold], by_name: Mapping[str, Mapping[str, Parameter]]) -> None:
+    for fold in folds:
+        for name in (fold.into, *fold.operands):
+            if name not in by_name[fold.dialect]:
+                raise TableError(f"a fold names `{name}`, which no row gives to {fold.dialect}", file=table.path)
 
 
 def _layer_positions(expansion: Expansion, dialect: str) -> dict[str, int]:
@@ -325,11 +313,19 @@ def _ordered_layers(expansion: Expansion, dialect: str) -> Iterator[str]:
     table = expansion.table
     counts = {**table.sizes, **table.variant(expansion.variant)}
     root = expansion.roots[dialect]
-
-    def holes(template: Template) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(hole.name for hole in template.holes))
-
-    for over, templates in groupby(table.order[dialect], key=holes):
+    for holes, templates in groupby(table.order[dialect], key=_index_holes):
         run = list(templates)
-        for indices in combinations(table, table.groups[0], counts, over):
-            yield from (root + template.fill(indices) for template in run)
+        # The group that runs over these indices knows which is the outer one.
+        group = next((group for group in table.groups if holes.issubset(group.over)), None)
+        if group is None:
+            raise TableError(f"[order] {dialect}: no group runs over {' and '.join(sorted(holes))}", file=table.path)
+        over = [index for index in group.over if index in holes]
+        for indices in combinations(table, group, counts, over):
+            try:
+                yield from (root + template.fill({**indices, **expansion.texts}) for template in run)
+            except ValueError as error:
+                raise TableError(f"[order] {dialect}: {error}", file=table.path) from None
+
+
+def _index_holes(template: Template) -> frozenset[str]:
+    return template.depends_on - {"variant", CLASSES}

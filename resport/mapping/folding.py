@@ -1,4 +1,4 @@
-"""Long lists of names made short: names that differ only by numbers become one line, ``block{1..4}/unit_{1..3}/gamma``."""
+"""Long lists of names made short: names that differ only by numbers become one, ``block{1..4}/unit_{1..3}/gamma``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from collections.abc import Iterable, Sequence
 FOLDING_LIMIT = 10
 """How many lines of a list a message shows."""
 
-_NUMBER = re.compile(r"\d+")
+FOLDED_NUMBER = "0"
+"""What stands for every number in a folded name. A digit, for that is the one thing that can't be there otherwise."""
+
+_NUMBER = re.compile("[0-9]{1,15}")
+_RANGE_LIMIT = 8
 
 
 def fold_names(names: Iterable[str]) -> list[str]:
@@ -26,8 +30,8 @@ def fold_names(names: Iterable[str]) -> list[str]:
 
 
 def fold_digits(name: str) -> str:
-    """A name with every number as ``#``: what names that differ only by numbers have in common."""
-    return _NUMBER.sub("#", name)
+    """A name with every number as ``0``: what names that differ only by numbers have in common."""
+    return _NUMBER.sub(FOLDED_NUMBER, name)
 
 
 def fold_numbers(names: Sequence[str]) -> str:
@@ -49,4 +53,7 @@ def _range(numbers: Sequence[int]) -> str:
         return str(numbers[0])
     if numbers[-1] - numbers[0] == len(numbers) - 1:
         return f"{{{numbers[0]}..{numbers[-1]}}}"
-    return "{" + ",".join(map(str, numbers)) + "}"
+    spelled = [str(number) for number in numbers]
+    if len(spelled) > _RANGE_LIMIT:
+        spelled[_RANGE_LIMIT - 2 : -1] = ["…"]
+    return "{" + ",".join(spelled) + "}"

@@ -57,6 +57,36 @@ def scale_into_beta(beta: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> n
     return _rounded(_wide(beta) * _wide(scale) + _wide(shift), beta)
 
 
+def gamma_into_kernel(kernel: np.ndarray, gamma: np.ndarray, axis: int) -> np.ndarray:
+    """Fold the gamma of a batch norm into the kernel in front of it; ``gamma_into_mean`` is the other half.
+
+    Args:
+        kernel: kernel of the convolution or dense layer that the batch norm follows.
+        gamma: gamma of the batch norm ``(n,)``; any, 0 and negative ones too.
+        axis: the kernel's axis of the n outputs.
+    """
+    shape = [1] * kernel.ndim
+    shape[axis] = -1
+    return _rounded(_wide(kernel) * _wide(gamma).reshape(shape), kernel)
+
+
+def gamma_into_mean(mean: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+    """Fold the gamma of a batch norm into its moving mean, the kernel in front having it already; both ``(n,)``."""
+    return _rounded(_wide(mean) * _wide(gamma), mean)
+
+
+def shift_epsilon(variance: np.ndarray, difference: float) -> np.ndarray:
+    """Compensate another epsilon in the moving variance, of which batch norm takes nothing but variance + epsilon.
+
+    A variance smaller than the difference comes out below zero; the sum with the epsilon does not.
+
+    Args:
+        variance: moving variance ``(n,)``.
+        difference: the source's epsilon less the target's.
+    """
+    return _rounded(_wide(variance) + difference, variance)
+
+
 def drop_background(array: np.ndarray, axis: int) -> np.ndarray:
     """Drop class 0, slim's background, along the axis of the classes."""
     return array[(slice(None),) * axis + (slice(1, None),)]
@@ -81,6 +111,20 @@ def swap_rgb(array: np.ndarray, axis: int) -> np.ndarray:
     return array[(slice(None),) * axis + (slice(None, None, -1),)]
 
 
+FOLDS = (
+    "bias_into_mean",
+    "bias_out_of_mean",
+    "scale_into_gamma",
+    "scale_into_beta",
+    "gamma_into_kernel",
+    "gamma_into_mean",
+    "shift_epsilon",
+)
+"""The operations that a table's ``folds`` may name."""
+
+ALONG_AXIS = frozenset({"gamma_into_kernel"})
+"""Those of them that act along an axis, which the fold names."""
+
 OPERATIONS: Mapping[str, Operation] = {
     "bias_into_mean": Operation(bias_into_mean, 1, "mean - bias", "bias_out_of_mean"),
     "bias_out_of_mean": Operation(bias_out_of_mean, 1, "mean + bias", "bias_into_mean"),
@@ -90,6 +134,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "scale_into_beta": Operation(
         scale_into_beta, 2, "beta * scale + shift", "none: the sum no longer tells the shift from the product"
     ),
+    "gamma_into_kernel": Operation(
+        gamma_into_kernel, 1, "kernel * gamma, output by output", "none: the product no longer tells its factors"
+    ),
+    "gamma_into_mean": Operation(gamma_into_mean, 1, "mean * gamma", "none: the product no longer tells its factors"),
+    "shift_epsilon": Operation(shift_epsilon, 0, "variance + epsilon - target's epsilon", "shift_epsilon, back again"),
     "drop_background": Operation(
         drop_background, 0, "classes 1 and up", "add_background, but the dropped class's own values are gone"
     ),

@@ -14,17 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from resport.errors import SourceNotFoundError, TableError
-from resport.mapping.axes import AxisString, parse_axes
-from resport.mapping.ops import OPERATIONS
-from resport.mapping.tables import CLASSES, AxesEntry, Fold, Group, Row, Stock, Table
+from resport.mapping.ops import ALONG_AXIS, FOLDS, OPERATIONS
+from resport.mapping.sections import VARIANT, Sections
+from resport.mapping.structure import GROUP
+from resport.mapping.tables import CLASSES, MEASURED, Fold, Group, Row, Table
 from resport.mapping.templates import Constant, Template, parse_cell, parse_template
 
 COMMON_FILE = "_common.toml"
-COMMON_KEYS = frozenset({"axes", "words", "ignore", "shadow"})
-TABLE_KEYS = COMMON_KEYS | {"family", "columns", "variants", "root", "sizes", "group", "order", "stock"}
 GROUP_KEYS = frozenset({"over", "prefix", "rows", "optional", "folds"})
-FOLD_KEYS = frozenset({"dialect", "op", "into", "with"})
-STOCK_KEYS = ("classes", "why", "difference", "instead")
+FOLD_KEYS = frozenset({"dialect", "op", "into", "with", "axis"})
 
 
 def parse_table(path: Path, folder: Path) -> Table:
@@ -59,27 +57,12 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], bytes]:
         return tomllib.loads(content.decode("utf-8")), content
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TableError(f"this is no TOML: {error}", file=str(path)) from None
+    except RecursionError:
+        raise TableError("lists or sections are nested too deeply", file=str(path)) from None
 
 
-class _Parser:
-    """The state of reading one file: where we are, for messages, and what holes may name."""
-
-    def __init__(self, file: str, own: Mapping[str, Any], common: Mapping[str, Any]) -> None:
-        self.file = file
-        self.own = own
-        self.group_number: int | None = None
-        self.row_text: str | None = None
-        self.known_keys(own, TABLE_KEYS, "the table")
-        self.dialects = self.columns()
-        self.axes = {
-            name: self.axes_entry(name, entry) for name, entry in {**common["axes"], **own.get("axes", {})}.items()
-        }
-        self.words = {**self.words_of(common.get("words", {})), **self.words_of(own.get("words", {}))}
-        self.common = common
-
-    def error(self, message: str, hint: str | None = None, **details: Any) -> TableError:
-        """A ``TableError`` that says where we are."""
-        return TableError(message, file=self.file, group=self.group_number, row=self.row_text, hint=hint, **details)
+class _Parser(Sections):
+    """Rows and groups on top of the sections."""
 
     def table(self, digest: str) -> Table:
         """The whole table."""
@@ -90,6 +73,7 @@ class _Parser:
         self.group_number = self.row_text = None
         if not groups:
             raise self.error("there is no [[group]]")
+        indices = frozenset(index for group in groups for index in group.over)
         return Table(
             path=self.file,
             sha256=digest,
@@ -103,91 +87,31 @@ class _Parser:
             sizes=self.section("sizes"),
             ignore=self.ignore(),
             order={
-                dialect: tuple(self.template(text, None) for text in texts)
+                dialect: tuple(self.template(text, indices) for text in texts)
                 for dialect, texts in self.by_dialect("order").items()
             },
-            shadow={**self.common.get("shadow", {}), **self.by_dialect("shadow")},
+            shadow={**self.with_likeness(self.common.get("shadow", {})), **self.by_dialect("shadow")},
             stock={dialect: self.stock(dialect, entry) for dialect, entry in self.by_dialect("stock").items()},
+            relations=self.relations(),
+            foreign=self.foreign(),
+            epsilon=self.by_dialect("epsilon"),
         )
 
-    def missing(self, key: str) -> str:
-        raise self.error(f"`{key}` is missing")
-
-    def known_keys(self, section: Mapping[str, Any], known: frozenset[str], what: str) -> None:
-        """Refuse keys that nothing reads."""
-        for key in section:
-            if key not in known:
-                near = get_close_matches(key, known, 1)
-                raise self.error(
-                    f"{what} has the unknown key `{key}`",
-                    expected=", ".join(sorted(known)),
-                    hint=f"did you mean `{near[0]}`?" if near else None,
-                )
-
-    def section(self, key: str) -> dict[str, Any]:
-        section = self.own.get(key, {})
-        if not isinstance(section, dict):
-            raise self.error(f"`{key}` must be a section `[{key}]`")
-        return section
-
-    def by_dialect(self, key: str) -> dict[str, Any]:
-        """A section whose keys are dialects of this table."""
-        section = self.section(key)
-        self.known_keys(section, frozenset(self.dialects), f"[{key}]")
-        return section
-
-    def columns(self) -> tuple[str, ...]:
-        columns = self.own.get("columns", [])
-        if len(columns) < 3 or columns[-1] != "axes" or len(set(columns)) < len(columns):
-            raise self.error("`columns` names two dialects or more, each once, and ends with `axes`", got=columns)
-        return tuple(columns[:-1])
-
-    def axes_entry(self, name: str, entry: Mapping[str, Any]) -> AxesEntry:
-        strings: dict[str, AxisString] = {}
-        for dialect, text in entry.items():
-            if dialect != "sizes":
-                try:
-                    strings[dialect] = parse_axes(text)
-                except ValueError as error:
-                    raise self.error(f"[axes] {name}.{dialect}: {error}") from None
-        return AxesEntry(strings, dict(entry.get("sizes", {})))
-
-    def words_of(self, section: Mapping[str, Any]) -> dict[str, dict[str, tuple[str, ...]]]:
-        words = {word: {d: tuple(spellings) for d, spellings in entry.items()} for word, entry in section.items()}
-        for word, entry in words.items():
-            if len({len(spellings) for spellings in entry.values()}) != 1:
-                raise self.error(f"[words] {word} has lists of different lengths")
-        return words
-
     def roots(self) -> dict[str, Template]:
+        """What stands in front of every name; a number that every variant has and no group counts may stand in it."""
         roots = self.by_dialect("root")
-        return {dialect: self.template(roots.get(dialect, ""), frozenset()) for dialect in self.dialects}
-
-    def ignore(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """Globs by dialect and kind: the common ones, and the table's own beside them."""
-        own = self.by_dialect("ignore")
-        common = self.common.get("ignore", {})
-        return {
-            dialect: {
-                kind: (*common.get(dialect, {}).get(kind, ()), *own.get(dialect, {}).get(kind, ()))
-                for kind in [*common.get(dialect, {}), *own.get(dialect, {})]
-            }
-            for dialect in self.dialects
-        }
-
-    def stock(self, dialect: str, entry: Mapping[str, Any]) -> Stock:
-        self.known_keys(entry, frozenset(STOCK_KEYS), f"[stock.{dialect}]")
-        for key in STOCK_KEYS:
-            if key not in entry:
-                self.missing(f"stock.{dialect}.{key}")
-        self.known_keys(entry["classes"], frozenset(self.section("variants")), f"[stock.{dialect}.classes]")
-        return Stock(**entry)
+        variants = self.section("variants").values()
+        numbers = [frozenset(name for name, value in each.items() if isinstance(value, int)) for each in variants]
+        counted = {index for group in self.own.get("group", ()) for index in group.get("over", ())}
+        holes = frozenset.intersection(*numbers) - counted
+        return {dialect: self.template(roots.get(dialect, ""), holes) for dialect in self.dialects}
 
     def group(self, number: int, group: Mapping[str, Any]) -> Group:
         self.group_number, self.row_text = number, None
         self.known_keys(group, GROUP_KEYS, "the group")
+        self.check_kind(group, GROUP)
         over = tuple(group.get("over", ()))
-        self.check_counts(over)
+        self.check_indices(over)
         prefix = group.get("prefix", [""] * len(self.dialects))
         if len(prefix) != len(self.dialects):
             raise self.error(f"the prefix has {len(prefix)} cells for {len(self.dialects)} dialects")
@@ -200,8 +124,13 @@ class _Parser:
         folds = tuple(self.fold(fold, prefixes, holes) for fold in group.get("folds", ()))
         return Group(number, over, rows, bool(group.get("optional", False)), folds)
 
-    def check_counts(self, over: Sequence[str]) -> None:
+    def check_indices(self, over: Sequence[str]) -> None:
+        """Each index once, counted by every variant, and no other thing's name."""
         for index in over:
+            if over.count(index) > 1:
+                raise self.error(f"the group runs over `{index}` twice")
+            if index in self.words or index in (VARIANT, CLASSES):
+                raise self.error(f"the group runs over `{index}`, which is the name of a word")
             lacking = [name for name, counts in self.section("variants").items() if index not in counts]
             if lacking:
                 raise self.error(f"the group runs over `{index}`, which variant `{lacking[0]}` doesn't count")
@@ -242,14 +171,23 @@ class _Parser:
                 f"{len(given)} sizes for the {len(entry.names)} axes of `{name}` ({' '.join(entry.names)})"
             )
         sizes = tuple(int(size) if size.isdecimal() else size for size in given)
-        for size in sizes:
-            if isinstance(size, str) and size != CLASSES and size not in self.size_names():
-                raise self.error(f"`{size}` is no size", expected=", ".join([*self.size_names(), CLASSES]))
+        for axis, size in zip(entry.names, sizes, strict=bool(sizes)):
+            self.check_size(axis, size)
         return name, sizes
 
-    def size_names(self) -> list[str]:
-        counts = [name for variant in self.section("variants").values() for name in variant]
-        return list(dict.fromkeys([*self.section("sizes"), *counts]))
+    def check_size(self, axis: str, size: int | str) -> None:
+        """A number, a name that every variant has a value for, or a measured axis' own name."""
+        if isinstance(size, int) or (size == axis and axis in MEASURED):
+            return
+        if size in MEASURED:
+            raise self.error(f"the size `{size}` is that of the axis `{size}` alone", got=f"axis `{axis}`")
+        variants = self.section("variants")
+        if not any(size in names for names in (self.section("sizes"), *variants.values())):
+            known = dict.fromkeys([*self.section("sizes"), *(name for each in variants.values() for name in each)])
+            raise self.error(f"`{size}` is no size", expected=", ".join([*known, *MEASURED]))
+        lacking = [name for name, own in variants.items() if size not in own and size not in self.section("sizes")]
+        if lacking:
+            raise self.error(f"variant `{lacking[0]}` gives no size `{size}`")
 
     def check_fan(self, row: Row, over: tuple[str, ...]) -> None:
         """One against many: an index that one dialect's name has and another's lacks is an axis of the other's."""
@@ -258,51 +196,64 @@ class _Parser:
             raise self.error("every cell is a constant")
         strings = self.axes[row.axes].strings
         for index in over:
-            having = [d for d, template in templates.items() if any(hole.name == index for hole in template.holes)]
+            having = [dialect for dialect, template in templates.items() if index in template.depends_on]
             if not having:
                 raise self.error(f"no cell has the index `{{{index}}}` that the group runs over")
             for dialect in templates:
                 if (dialect in having) == (index in strings[dialect].names):
                     state = "both a hole and an axis" if dialect in having else "neither a hole nor an axis"
                     raise self.error(f"`{index}` is {state} of dialect `{dialect}`")
+        axes = {dialect: {*strings[dialect].names} - {*over} for dialect in templates}
+        first, *others = axes
+        for dialect in others:
+            for axis in sorted(axes[first] ^ axes[dialect]):
+                has, lacks = (first, dialect) if axis in axes[first] else (dialect, first)
+                raise self.error(f"`{row.axes}` has the axis `{axis}` in dialect `{has}` and not in `{lacks}`")
 
     def fold(self, fold: Mapping[str, Any], prefixes: Mapping[str, Template], holes: frozenset[str]) -> Fold:
         self.known_keys(fold, FOLD_KEYS, "the fold")
-        dialect, op = fold.get("dialect"), fold.get("op")
+        dialect, op = str(fold.get("dialect")), str(fold.get("op"))
         if dialect not in self.dialects:
             raise self.error(f"the fold's dialect `{dialect}` is no column", expected=", ".join(self.dialects))
         if op not in OPERATIONS:
             raise self.error(f"`{op}` is no operation", expected=", ".join(OPERATIONS))
+        if op not in FOLDS:
+            raise self.error(f"`{op}` takes no other tensor in, it is no fold")
         texts = [fold.get("into", ""), *fold.get("with", ())]
-        into, *operands = (prefixes[dialect] + self.template(text, holes) for text in texts)
+        into, *operands = (prefixes[dialect] + self.template(text, holes, dialect) for text in texts)
         if len(operands) != OPERATIONS[op].n_operands:
             raise self.error(f"`{op}` takes {OPERATIONS[op].n_operands} tensors `with` it", got=len(operands))
-        return Fold(dialect, op, into, tuple(operands))
+        if (op in ALONG_AXIS) != ("axis" in fold):
+            needs = "acts along an `axis`, which the fold has to name" if op in ALONG_AXIS else "acts along no `axis`"
+            raise self.error(f"`{op}` {needs}")
+        return Fold(dialect, op, into, tuple(operands), fold.get("axis"))
 
     def cell(self, text: str) -> Template | Constant:
         try:
-            return parse_cell(text)
+            return parse_cell(text, self.computed)
         except ValueError as error:
             raise self.error(str(error)) from None
 
-    def template(self, text: str, holes: frozenset[str] | None) -> Template:
-        """A template whose holes are indices of the group; any index of any variant where ``holes`` is None."""
+    def template(self, text: str, holes: frozenset[str], dialect: str | None = None) -> Template:
+        """A template whose holes are indices, or ``{variant}``; words only where it belongs to a dialect."""
         try:
-            template = parse_template(text)
+            template = parse_template(text, self.computed)
         except ValueError as error:
             raise self.error(str(error)) from None
-        self.check_holes(template, frozenset(self.size_names()) if holes is None else holes, None)
+        self.check_holes(template, holes, dialect)
         return template
 
     def check_holes(self, template: Template, holes: frozenset[str], dialect: str | None) -> None:
         words = [word for word, entry in self.words.items() if dialect in entry]
+        place = "of this group " if self.group_number else ""
+        what = f"index {place}({', '.join(sorted(holes)) or 'there is none'})"
+        what = f"neither an {what} nor a word of dialect `{dialect}`" if dialect else f"no {what}"
+        known = [*holes, *words, VARIANT, CLASSES]
         for hole in template.holes:
-            if hole.name not in {*holes, *words, "variant"}:
-                near = get_close_matches(hole.name, [*holes, *words, "variant"], 1)
-                raise self.error(
-                    f"`{{{hole.name}}}` is neither an index of this group ({', '.join(sorted(holes)) or 'it has none'})"
-                    f" nor a word of dialect `{dialect}`",
-                    hint=f"did you mean `{{{near[0]}}}`?" if near else None,
-                )
+            if hole.name not in known:
+                alike = [each for each in known if len(each) == len(hole.name)]
+                near = get_close_matches(hole.name, alike, 1, cutoff=0.5) or get_close_matches(hole.name, known, 1)
+                hint = f"did you mean `{{{near[0]}}}`?" if near else None
+                raise self.error(f"`{{{hole.name}}}` is {what}", hint=hint)
             if hole.offset and hole.name not in holes:
                 raise self.error(f"`{{{hole.name}}}` is no index and takes no offset")

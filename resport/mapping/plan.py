@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from resport.dtypes import FLOATING, OPAQUE, dtype_named
-from resport.errors import PlanError
+from resport.errors import OptionError, PlanError
 from resport.mapping.axes import AxisMove
 from resport.tensors import Manifest, TensorSpec
 
@@ -27,6 +27,10 @@ class PlanOptions:
         fold: take tensors that the target has no place for into those that it has.
         dtype: store floating-point tensors as this dtype.
         ignore: globs of names to leave out, on either side.
+        swap_rgb: turn the input's colour channels round (RGB to BGR and back).
+
+    Raises:
+        OptionError: ``dtype`` is no floating-point dtype.
     """
 
     drop_background: bool = False
@@ -34,15 +38,17 @@ class PlanOptions:
     fold: bool = False
     dtype: str | None = None
     ignore: tuple[str, ...] = ()
+    swap_rgb: bool = False
 
     def __post_init__(self) -> None:
-        if self.dtype is not None:
-            dtype_named(self.dtype)
+        if self.dtype is not None and dtype_named(self.dtype).name not in FLOATING:
+            known = ", ".join(sorted(FLOATING))
+            raise OptionError(f"`{self.dtype}` is no floating-point dtype", expected=f"one of {known}", got=self.dtype)
 
     def value_changes(self) -> dict[str, str | bool]:
         """The options that change values, as provenance and reports name them."""
         changes: dict[str, str | bool] = {
-            name: True for name in ("drop_background", "ema", "fold") if getattr(self, name)
+            name: True for name in ("drop_background", "swap_rgb", "ema", "fold") if getattr(self, name)
         }
         if self.dtype is not None:
             changes["dtype"] = self.dtype
@@ -51,11 +57,19 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """An operation on a source tensor before it moves: its name in ``OPERATIONS`` and the other tensors it takes."""
+    """An operation on a source tensor before it moves: its name in ``OPERATIONS`` and what it takes beside the tensor.
+
+    Attributes:
+        op: the name.
+        operands: names of other tensors.
+        axis: the axis that it acts on, of one that acts on an axis.
+        value: a number, of one that takes a number.
+    """
 
     op: str
     operands: tuple[str, ...] = ()
     axis: int | None = None
+    value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

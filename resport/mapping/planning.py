@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from resport.dtypes import OPAQUE
+from resport.dtypes import FLOATING, OPAQUE
 from resport.errors import PlanError
-from resport.mapping.detection import ignored_kind
-from resport.mapping.expansion import Expansion, Parameter, layer_of
+from resport.mapping.detection import ignored_kind, measured_sizes
+from resport.mapping.expansion import ConcreteFold, Expansion, Parameter, layer_of
 from resport.mapping.folding import fold_names, shortened
 from resport.mapping.plan import Adjustment, Check, Fill, Ignored, Move, Plan, PlanOptions, ignore_rule, stored
-from resport.mapping.tables import CLASSES
+from resport.mapping.tables import CLASSES, MEASURED, RGB
 from resport.tensors import Manifest, TensorSpec
 
 
@@ -46,6 +46,7 @@ def plan_conversion(
         raise PlanError(
             f"{expansion.variant} ({source_dialect} to {target_dialect}) does not fit, nothing was written",
             problems=problems,
+            by_kind=planner.by_kind(),
             hint=planner.hint(),
         )
     return plan
@@ -71,17 +72,16 @@ class _Planner:
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
-    num_classes: int | None = None
+    measured: dict[str, int] = field(default_factory=dict)
+    has_rgb: bool = False
 
     def __post_init__(self) -> None:
-        table = self.expansion.table
-        self.shadow_suffix = table.shadow.get(self.source_dialect, "")
-        folds = [fold for fold in self.expansion.folds if fold.dialect == self.source_dialect]
-        self.foldable = {operand for fold in folds for operand in fold.operands}
+        suffix = self.expansion.table.shadow.get(self.source_dialect, "")
+        self.shadow_suffix = suffix if self.options.ema else ""
 
     def match(self) -> None:
         """Go through the parameters: each becomes a move, a check or a fill."""
-        self.num_classes = self.class_count()
+        self.measured = measured_sizes(self.source, self.expansion, self.source_dialect)
         present = self.groups_present()
         deferred: list[Parameter] = []
         for parameter in self.expansion.parameters:
@@ -95,20 +95,13 @@ class _Planner:
             self.fill(parameter)
 
     def groups_present(self) -> set[int]:
-        """Groups of which the source has at least one tensor."""
+        """Groups of which the source has at least one tensor, or its moving average where that is asked for."""
         by_name = self.expansion.by_name[self.source_dialect]
-        return {by_name[name].group for name in self.source if name in by_name}
-
-    def class_count(self) -> int | None:
-        """The class count that most tensors of the classifier agree on, the kernel's where they disagree."""
-        for name, parameter in self.expansion.by_name[self.source_dialect].items():
-            axes = parameter.axes[self.source_dialect]
-            if CLASSES in axes.names and name in self.source:
-                try:
-                    return axes.bind(self.source[name].shape, parameter.sizes)[CLASSES]
-                except ValueError:
-                    continue
-        return None
+        return {
+            parameter.group
+            for name, parameter in by_name.items()
+            if name in self.source or (self.shadow_suffix and name + self.shadow_suffix in self.source)
+        }
 
     def match_tensor(self, parameter: Parameter) -> None:
         """Plan a parameter that the source dialect has as a tensor."""
@@ -128,6 +121,10 @@ class _Planner:
         if absent or sizes is None:
             return
         found = [spec for spec in specs if spec is not None]
+        opaque = [spec for spec in found if spec.dtype in OPAQUE]
+        if opaque:
+            self.mismatched.extend(f"{spec.name}: expected numbers, got a {spec.dtype}" for spec in opaque)
+            return
         if len({spec.dtype for spec in found}) > 1:
             self.other.append(f"{names[0]} and its fellows have different dtypes: {', '.join(s.dtype for s in found)}")
             return
@@ -144,7 +141,7 @@ class _Planner:
         """The spec of the tensor to read for a name: its moving average's where that is asked for and there."""
         spec = self.source.get(name)
         shadow = name + self.shadow_suffix
-        if self.options.ema and self.shadow_suffix and shadow in self.source:
+        if self.shadow_suffix and shadow in self.source:
             self.shadowed.setdefault(name)
             self.used.add(shadow)
             if spec is not None:
@@ -157,15 +154,14 @@ class _Planner:
     def bind(self, parameter: Parameter, specs: Iterable[TensorSpec]) -> dict[str, int] | None:
         """The sizes of a parameter's axes, or None (and a problem) where a shape doesn't fit."""
         axes = parameter.axes[self.source_dialect]
-        known = dict(parameter.sizes)
-        if self.num_classes is not None:
-            known[CLASSES] = self.num_classes
+        known = {**parameter.sizes, **self.measured}
         sizes: dict[str, int] | None = known
         for spec in specs:
             try:
-                bound = axes.bind(spec.shape, known)
+                # Tensors that are stacked must agree: each is held against the sizes of those before it.
+                bound = axes.bind(spec.shape, sizes or known)
             except ValueError as error:
-                expected = parameter.shape(self.source_dialect, self.num_classes)
+                expected = parameter.shape(self.source_dialect, self.measured)
                 self.mismatched.append(
                     f"{spec.name}: expected {expected or f'axes `{axes}`'}, got {spec.shape} ({error})"
                 )
@@ -181,6 +177,9 @@ class _Planner:
         if self.options.drop_background and CLASSES in axes.names:
             adjustments.append(Adjustment("drop_background", axis=axes.position(CLASSES)))
             sizes[CLASSES] -= 1
+        if self.options.swap_rgb and RGB in axes.names:
+            adjustments.append(Adjustment("swap_rgb", axis=axes.position(RGB)))
+            self.has_rgb = True
         move = parameter.move(self.source_dialect, self.target_dialect, sizes)
         shape = parameter.axes[self.target_dialect].shape(sizes)
         if shape is None:
@@ -204,22 +203,29 @@ class _Planner:
 
     def add_checks(self, parameter: Parameter, names: Iterable[str]) -> None:
         value = parameter.constants[self.target_dialect]
-        self.checks.extend(Check(self.read_as(name), value, name in self.foldable) for name in names)
+        self.checks.extend(Check(self.read_as(name), value, foldable=False) for name in names)
 
     def fill(self, parameter: Parameter) -> None:
-        """Plan target tensors that are a constant in the source dialect; sizes come from their layer's other tensors."""
+        """Plan target tensors that are a constant in the source dialect; their layer's other tensors give sizes."""
         axes = parameter.axes[self.target_dialect]
         for name in parameter.names[self.target_dialect]:
             if ignore_rule(name, self.options.ignore):
                 continue
             layer = self.target_sizes.get(layer_of(name), {})
-            sizes = {**parameter.sizes, **{axis: size for axis, (size, _) in layer.items()}}
+            of_layer = {axis: size for axis, (size, _) in layer.items()}
+            sizes = {**of_layer, **parameter.sizes}
+            sizes.update((axis, of_layer[axis]) for axis in MEASURED if axis in of_layer)
             shape = axes.shape(sizes)
-            if shape is None or not layer:
+            if shape is None:
                 self.other.append(f"{name} is a constant, and no other tensor of its layer tells its shape")
                 continue
-            dtype = next(iter(layer.values()))[1]
+            dtypes = (*(dtype for _, dtype in layer.values()), *(spec.dtype for spec in self.target_specs()))
+            dtype = next((dtype for dtype in dtypes if dtype in FLOATING), "float32")
             self.fills.append(Fill(TensorSpec(name, shape, dtype), parameter.constants[self.source_dialect]))
+
+    def target_specs(self) -> Iterator[TensorSpec]:
+        """The specs of the targets that were planned so far."""
+        return (target for move in self.moves.values() for target in move.targets)
 
     def leftovers(self) -> None:
         """Account for the source tensors that no parameter took."""
@@ -235,15 +241,19 @@ class _Planner:
                 self.unexpected.append(name)
         if self.options.ema and not self.shadowed:
             self.other.append("--ema was asked for, and there is no moving average of any variable")
-        if self.options.drop_background and self.num_classes is None:
-            self.other.append("--drop-background was asked for, and there is no classifier")
+        if self.options.drop_background and self.measured.get(CLASSES, 0) < 2:
+            what = "no class beside the background" if CLASSES in self.measured else "no classifier"
+            self.other.append(f"--drop-background was asked for, and there is {what}")
+        if self.options.swap_rgb and not self.has_rgb:
+            self.other.append("--swap-rgb was asked for, and no tensor has an axis of colours")
         if not self.moves and not self.missing:
             self.other.append("no tensor would be moved")
 
     def plan(self) -> Plan:
         """The plan of what was matched."""
-        folds = self.folds() if self.options.fold else {}
-        folded = {operand for adjustment in folds.values() for operand in adjustment.operands}
+        possible = self.folds()
+        foldable = {operand for each in possible.values() for fold in each for operand in fold.operands}
+        folds = possible if self.options.fold else {}
         fills = {fill.target.name: fill for fill in self.fills}
         specs = {target.name: target for move in self.moves.values() for target in move.targets}
         specs.update({name: fill.target for name, fill in fills.items()})
@@ -253,7 +263,11 @@ class _Planner:
             moves=tuple(_adjusted(move, folds) for move in moves),
             targets=Manifest(specs[name] for name in ordered),
             fills=tuple(fills[name] for name in ordered if name in fills),
-            checks=tuple(check for check in self.checks if check.source not in folded),
+            checks=tuple(
+                Check(check.source, check.value, check.source in foldable)
+                for check in self.checks
+                if not (self.options.fold and check.source in foldable)
+            ),
             ignored=tuple(Ignored(name, self.ignored[name]) for name in self.source if name in self.ignored),
             shadowed=tuple(self.shadowed),
             family=self.expansion.table.family,
@@ -262,15 +276,35 @@ class _Planner:
             target_dialect=self.target_dialect,
         )
 
-    def folds(self) -> dict[str, Adjustment]:
-        """The folds to carry out, by the name of the tensor that stays."""
+    def folds(self) -> dict[str, list[Adjustment]]:
+        """The folds that can be carried out, by the name of the tensor that stays."""
         checked = {check.source for check in self.checks}
-        folds = {
-            self.read_as(fold.into): Adjustment(fold.op, tuple(map(self.read_as, fold.operands)))
-            for fold in self.expansion.folds
-            if fold.dialect == self.source_dialect
-        }
-        return {into: fold for into, fold in folds.items() if checked.issuperset(fold.operands)}
+        moved = {move.sources[0] for move in self.moves.values() if len(move.sources) == 1}
+        folds: dict[str, list[Adjustment]] = {}
+        shift = self.epsilon_shift()
+        for fold in self.expansion.folds:
+            into, operands = self.read_as(fold.into), tuple(map(self.read_as, fold.operands))
+            # A tensor that goes nowhere itself takes nothing along, and what is stacked has no fold of its own.
+            if fold.dialect != self.source_dialect or into not in moved or not checked.issuperset(operands):
+                continue
+            if operands:
+                folds.setdefault(into, []).append(Adjustment(fold.op, operands, self.fold_axis(fold)))
+            elif shift:
+                folds.setdefault(into, []).append(Adjustment(fold.op, value=shift))
+        return folds
+
+    def fold_axis(self, fold: ConcreteFold) -> int | None:
+        """Which axis of the tensor that stays a fold acts along; None of one that acts along none."""
+        if fold.axis is None:
+            return None
+        return self.expansion.by_name[self.source_dialect][fold.into].axes[self.source_dialect].position(fold.axis)
+
+    def epsilon_shift(self) -> float:
+        """The source's epsilon less the target's; 0 where the table doesn't tell both."""
+        epsilon = self.expansion.table.epsilon
+        if self.source_dialect not in epsilon or self.target_dialect not in epsilon:
+            return 0.0
+        return epsilon[self.source_dialect] - epsilon[self.target_dialect]
 
     def read_as(self, name: str) -> str:
         """The tensor that is read for a name: itself, or its moving average."""
@@ -289,12 +323,21 @@ class _Planner:
         }
         return [line for heading, lines in sections.items() if lines for line in (heading, *(f"  {x}" for x in lines))]
 
+    def by_kind(self) -> dict[str, list[str]]:
+        """All problems, nothing folded."""
+        return {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "mismatched": self.mismatched,
+            "other": self.other,
+        }
+
     def hint(self) -> str | None:
         if self.missing or self.unexpected:
             return "`--ignore GLOB` leaves tensors out by name, and the report lists them"
         return None
 
 
-def _adjusted(move: Move, folds: Mapping[str, Adjustment]) -> Move:
-    added = tuple(folds[name] for name in move.sources if name in folds)
+def _adjusted(move: Move, folds: Mapping[str, Sequence[Adjustment]]) -> Move:
+    added = tuple(fold for name in move.sources for fold in folds.get(name, ()))
     return Move(move.sources, move.targets, move.axes, (*added, *move.adjustments)) if added else move

@@ -13,6 +13,7 @@ from resport.mapping.tables import tables_folder
 from resport.tensors import TensorSpec
 
 WEIGHT = "weight"
+STATISTIC = "statistic"
 TEXT = "text"
 
 

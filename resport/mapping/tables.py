@@ -15,10 +15,17 @@ from typing import Any
 
 from resport.errors import OptionError
 from resport.mapping.axes import AxisString
+from resport.mapping.relations import Relation
 from resport.mapping.templates import Constant, Template
 
 CLASSES = "classes"
 """The axis name, and the size, that means the class count."""
+
+EMBEDDING = "embedding"
+"""The axis name, and the size, that means the number of values of an embedding."""
+
+MEASURED = (CLASSES, EMBEDDING)
+"""The sizes that a file tells and no table: networks of one variant differ in them."""
 
 RGB = "rgb"
 """The axis name that means the colour channels of the input."""
@@ -31,7 +38,7 @@ class Row:
     Attributes:
         cells: for each dialect its name template, prefix included, or the constant it stands for.
         axes: name of the entry of ``[axes]``.
-        sizes: the size of each axis of that entry, as a number or the name of a size; empty where the table doesn't say.
+        sizes: the size of each axis of that entry, a number or the name of a size; empty where the table doesn't say.
         text: the first cell as written, for messages.
     """
 
@@ -50,12 +57,14 @@ class Fold:
         op: name in ``resport.mapping.ops.OPERATIONS``.
         into: the tensor that takes the others in.
         operands: the tensors that go in, in the operation's order.
+        axis: the axis that it acts along, of an operation that does.
     """
 
     dialect: str
     op: str
     into: Template
     operands: tuple[Template, ...]
+    axis: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,9 @@ class Table:
         order: by dialect: layer name templates in the order that its formats go by.
         shadow: by dialect: what follows a variable's name in the name of its moving average.
         stock: by dialect.
+        relations: of each pair of dialects; none where the table claims nothing.
+        foreign: the dialects that are another family's, to convert to it; a file is not detected as one of them.
+        epsilon: what the network of a dialect adds to the variances of its batch norms, where the table says it.
     """
 
     path: str
@@ -142,6 +154,13 @@ class Table:
     order: Mapping[str, tuple[Template, ...]]
     shadow: Mapping[str, str]
     stock: Mapping[str, Stock]
+    relations: tuple[Relation, ...] = ()
+    foreign: frozenset[str] = frozenset()
+    epsilon: Mapping[str, float] = field(default_factory=dict)
+
+    def relation(self, source: str, target: str) -> Relation | None:
+        """What the table says of two dialects, in either order; None where it says nothing."""
+        return next((each for each in self.relations if {*each.pair} == {source, target}), None)
 
     def variant(self, name: str) -> Mapping[str, Any]:
         """The counts of one variant.
