@@ -54,7 +54,9 @@ def write_table(folder: Path) -> Path:
     return path
 
 
-def slim_values(n_blocks: int = 2, num_classes: int | None = 7, seed: int = 0, root: str = "tiny_2/") -> dict[str, np.ndarray]:
+def slim_values(
+    n_blocks: int = 2, num_classes: int | None = 7, seed: int = 0, root: str = "tiny_2/"
+) -> dict[str, np.ndarray]:
     """Random values under slim's names, in network order."""
     generator = np.random.default_rng(seed)
     shapes: dict[str, tuple[int, ...]] = {}

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from resport.architectures.keras_archive import model_config
 from resport.cli.output import print_json, print_warnings, printable, progress_bar, size_text
 from resport.conversion import ConversionReport
 from resport.conversion import convert as convert_checkpoint
@@ -29,9 +30,13 @@ def conversion_options(command: Command) -> Command:
         click.option("--drop-background", is_flag=True, help="cut class 0 off the classifier (1001 classes to 1000)"),
         click.option("--ema", is_flag=True, help="take the moving averages in place of the raw variables"),
         click.option("--fold", is_flag=True, help="take tensors that the target lacks into those that it has"),
+        click.option("--swap-rgb", is_flag=True, help="turn the input's colour channels round (RGB to BGR and back)"),
         click.option("--ignore", multiple=True, metavar="GLOB", help="leave out tensors of these names (repeatable)"),
         click.option("--dry-run", is_flag=True, help="plan and check, write nothing"),
         click.option("--force", is_flag=True, help="replace an existing target"),
+        click.option("--format", metavar="ID", help="the target's format, in place of what its name tells"),
+        click.option("--max-shard-size", metavar="SIZE", help="split safetensors into files of this size (500MB, 2GB)"),
+        click.option("--n-shards", type=int, metavar="N", help="split a TensorFlow checkpoint into N data files"),
         click.option("--write-state", is_flag=True, help="also write TensorFlow's `checkpoint` file beside the target"),
         click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object"),
     ]
@@ -47,8 +52,8 @@ def conversion_options(command: Command) -> Command:
 def convert(**arguments: Any) -> None:
     """Convert the checkpoint SOURCE to TARGET, whose name tells the format.
 
-    `.safetensors`, `.weights.h5` (Keras 3) and `.h5` or `.hdf5` (Keras 1 and 2, which Keras 3 reads too) are files; any
-    other name is the prefix of a TensorFlow checkpoint.
+    `.safetensors`, `.npz`, `.weights.h5` (Keras 3), `.h5` or `.hdf5` (Keras 1 and 2, which Keras 3 reads too) and
+    `.keras` (a whole Keras 3 model) are files; any other name is the prefix of a TensorFlow checkpoint.
     """
     run(**arguments)
 
@@ -70,7 +75,7 @@ def keras_to_slim(**arguments: Any) -> None:
 def run(source: str, target: str, as_json: bool, **options: Any) -> None:
     """Convert and print the report."""
     with progress_bar("converting") as progress:
-        report = convert_checkpoint(source, target, progress=progress, **options)
+        report = convert_checkpoint(source, target, progress=progress, describe=model_config, **options)
     if as_json:
         print_json(report.to_dict())
         return

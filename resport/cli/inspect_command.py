@@ -7,11 +7,12 @@ from collections import Counter
 
 import click
 
-from resport.cli.output import print_columns, print_json, printable, shape_text, size_text
+from resport.cli.output import print_columns, print_json, print_warnings, printable, shape_text, size_text
 from resport.conversion.inspection import InspectionReport
 from resport.conversion.inspection import inspect as inspect_checkpoint
 from resport.conversion.summary import TensorRow, summarise
 from resport.mapping.folding import fold_names, shortened
+from resport.mapping.roles import STATISTIC, WEIGHT
 
 PIPE_WIDTH = 160
 
@@ -33,12 +34,13 @@ def inspect(checkpoint: str, stats: bool, show_all: bool | None, as_json: bool) 
     if as_json:
         print_json(report.to_dict())
         return
+    print_warnings([report.note] if report.note else [])
     print_heading(report)
     unfolded = not sys.stdout.isatty() if show_all is None else show_all
     if stats or unfolded:
         print_tensors(report)
     else:
-        print_rows(summarise(report.tensors, report.roles))
+        print_rows(summarise(report.tensors, report.roles), report.detected.root if report.detected else "")
     print_totals(report)
 
 
@@ -65,19 +67,24 @@ def print_heading(report: InspectionReport) -> None:
     click.echo()
 
 
-def print_rows(rows: list[TensorRow]) -> None:
-    """Folded rows as a table of a terminal's width."""
+def print_rows(rows: list[TensorRow], root: str) -> None:
+    """Folded rows as a table of a terminal's width, without the scope that the heading names already."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("tensors", "shape", "dtype"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("count", justify="right")
-    table.add_column("size", justify="right")
-    table.add_column("role")
+    table.add_column("tensors", overflow="fold")
+    for heading in ("shape", "count", "size"):
+        table.add_column(heading, justify="left" if heading == "shape" else "right", no_wrap=heading != "shape")
+    # What all rows have in common goes without saying: the totals below name the roles.
+    has_dtypes = len({row.dtype for row in rows}) > 1
+    has_roles = any(set(row.role.split(", ")) - {WEIGHT, STATISTIC} for row in rows)
+    for heading, is_shown in (("dtype", has_dtypes), ("role", has_roles)):
+        if is_shown:
+            table.add_column(heading)
     for row in rows:
-        table.add_row(printable(row.name), row.shape, row.dtype, str(row.count), size_text(row.nbytes), row.role)
+        cells = [printable(row.name.removeprefix(root)), row.shape, str(row.count), size_text(row.nbytes)]
+        table.add_row(*cells, *[row.dtype] * has_dtypes, *[row.role] * has_roles)
     # A pipe has no width: give names the room that they need.
     Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
 
@@ -100,8 +107,9 @@ def print_totals(report: InspectionReport) -> None:
     counts = Counter(report.roles[spec.name] for spec in report.tensors)
     parts = ", ".join(f"{count} {role}" for role, count in counts.items())
     values = sum(spec.size for spec in report.tensors)
+    dtypes = "/".join(dict.fromkeys(spec.dtype for spec in report.tensors))
     click.echo()
-    click.echo(f"{len(report.tensors)} tensors ({parts}), {values:,} values, {size_text(report.nbytes)}")
+    click.echo(f"{len(report.tensors)} tensors ({parts}), {values:,} {dtypes} values, {size_text(report.nbytes)}")
 
 
 def _statistics_cells(report: InspectionReport, name: str) -> list[str]:

@@ -75,6 +75,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except ResportError as error:
+        if "--json" in (sys.argv[1:] if arguments is None else arguments):
+            from resport.cli.output import print_json
+
+            print_json({"error": error.to_dict()})
         fail(str(error), error.hint)
     except MemoryError:
         fail("there is not enough memory for the largest tensor")

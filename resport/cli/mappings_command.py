@@ -9,7 +9,7 @@ from resport.errors import OptionError, TableError
 from resport.formats import open_reader
 from resport.mapping import Parameter, detect, expand, load_table, shipped_tables, table_paths
 from resport.mapping.axes import AxisMove
-from resport.mapping.checking import CHECK_CLASSES, check_against, check_table
+from resport.mapping.checking import CHECK_CLASSES, CHECK_SIZES, check_against, check_table
 from resport.mapping.expansion import Expansion
 from resport.mapping.folding import fold_digits, fold_numbers
 
@@ -36,9 +36,12 @@ def list_tables() -> None:
 @click.option("--variant", metavar="V", help="which variant to expand; the first one if not given")
 @click.option("--all", "show_all", is_flag=True, help="a row for each tensor instead of folded ones")
 def show(family: str, variant: str | None, show_all: bool) -> None:
-    """Show the table of FAMILY, or a table file, expanded for a variant: names in every dialect, axes and shapes."""
+    """Show the table of FAMILY, or a table file, expanded for a variant: names in every dialect, axes and shapes.
+
+    Below them stands what the table says of each pair of dialects: equal, transformed, graph or different.
+    """
     table = load_table(family)
-    expansion = expand(table, variant or next(iter(table.variants)))
+    expansion = expand(table, variant or next(iter(table.variants)), num_classes=CHECK_CLASSES)
     rows = [[*table.dialects, "axes", "shape"]]
     groups: dict[tuple[object, ...], list[Parameter]] = {}
     for position, parameter in enumerate(expansion.parameters):
@@ -46,8 +49,10 @@ def show(family: str, variant: str | None, show_all: bool) -> None:
         key = (position,) if show_all else (parameter.group, parameter.row, folded)
         groups.setdefault(key, []).append(parameter)
     rows.extend(_row(expansion, members) for members in groups.values())
-    click.echo(f"{expansion.variant}, from {table.path}")
+    click.echo(f"{expansion.variant}, of table `{table.family}`")
     print_columns(rows)
+    for relation in table.relations:
+        click.echo(f"{relation.kind}: {relation.sentence}")
 
 
 @mappings.command()
@@ -94,7 +99,7 @@ def explain(tensor: str, variant: str | None, table: str | None) -> None:
 def _row(expansion: Expansion, members: list[Parameter]) -> list[str]:
     """One row of ``show``: parameters that differ only by numbers."""
     cells = [printable(_cell(members, dialect)) for dialect in expansion.table.dialects]
-    shapes = [str(member.shape(_home(member), CHECK_CLASSES) or "") for member in members]
+    shapes = [str(member.shape(_home(member), CHECK_SIZES) or "") for member in members]
     several = f"{shapes[0]} … {shapes[-1]}" if shapes[0] != shapes[-1] else shapes[0]
     return [*cells, _axes_text(members[0]), several]
 
@@ -117,7 +122,9 @@ def _axes_text(parameter: Parameter) -> str:
 
 def _explain(expansion: Expansion, parameter: Parameter) -> None:
     home = _home(parameter)
-    click.echo(f"{expansion.variant}, group {parameter.group} of {expansion.table.path}, row `{parameter.row}`")
+    click.echo(
+        f"{expansion.variant}, group {parameter.group} of table `{expansion.table.family}`, row `{parameter.row}`"
+    )
     rows = []
     for dialect in expansion.table.dialects:
         names = parameter.names[dialect]

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from resport.cli.output import print_columns, print_json, print_warnings, printable, status_line
+from resport.errors import OptionError
 from resport.mapping.folding import shortened
+from resport.verification.plot import save_plot
 from resport.verification.report import EQUAL, ForwardResult, Side, VerificationReport
-from resport.verification.verification import DEFAULT_INPUT_SIZE
 from resport.verification.verification import verify as verify_checkpoints
 
 
@@ -21,8 +22,7 @@ from resport.verification.verification import verify as verify_checkpoints
     "--input-size",
     metavar="N",
     type=int,
-    default=DEFAULT_INPUT_SIZE,
-    show_default=True,
+    show_default="the network's own",
     help="of the images; N + 1 is tried too",
 )
 @click.option("--batch-size", metavar="N", type=int, default=2, show_default=True, help="images in each pass")
@@ -33,10 +33,12 @@ from resport.verification.verification import verify as verify_checkpoints
 @click.option("--drop-background", is_flag=True, default=None, help="the target lacks the source's class 0")
 @click.option("--ema", is_flag=True, default=None, help="the target has the source's moving averages")
 @click.option("--fold", is_flag=True, default=None, help="the target has tensors taken into others")
+@click.option("--swap-rgb", is_flag=True, default=None, help="the target takes images with their channels turned round")
 @click.option("--ignore", multiple=True, metavar="GLOB", help="names that were left out (repeatable)")
+@click.option("--plot", metavar="FILE", help="draw the difference at every end point (.png, .svg, .pdf)")
 @click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object")
 @click.pass_context
-def verify(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
+def verify(ctx: click.Context, /, as_json: bool, plot: str | None, **options: Any) -> None:
     """Prove that TARGET computes what SOURCE computes.
 
     All weights are compared bit for bit; then both are loaded into networks of their own frameworks, run on the same
@@ -45,6 +47,10 @@ def verify(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     """
     with status_line() as progress:
         report = verify_checkpoints(progress=progress, **options)
+    if plot is not None:
+        if report.forward is None:
+            raise OptionError(f"there is nothing to plot: {report.forward_reason}")
+        save_plot(report.forward, plot, f"{report.source.path} and {report.target.path}: {report.verdict}")
     if as_json:
         print_json(report.to_dict())
     else:

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from resport.conversion.provenance import PROVENANCE_KEY, provenance, sha256_of
 from resport.conversion.report import ConversionReport
-from resport.conversion.stream import check_constants, stream
-from resport.errors import OptionError, PlanError
-from resport.formats import Reader, format_of_target, open_reader, open_writer
+from resport.conversion.stream import check_constants, check_diagonals, stream
+from resport.conversion.target import (
+    Describe,
+    check_capacity,
+    check_files,
+    model_options,
+    target_format,
+    writer_options,
+)
+from resport.errors import OptionError
+from resport.formats import Reader, Writer, open_reader, open_writer
 from resport.mapping import (
     Detection,
+    Move,
     Plan,
     PlanOptions,
     Table,
     detect,
-    expand,
     load_table,
     plan_conversion,
     plan_copy,
     shipped_tables,
 )
+from resport.mapping.plan import ignore_rule
+from resport.mapping.relations import EQUAL
 from resport.tensors import Manifest
 
 Progress = Callable[[int, int], None]
@@ -53,10 +63,15 @@ def convert(
     drop_background: bool = False,
     ema: bool = False,
     fold: bool = False,
+    swap_rgb: bool = False,
     ignore: Iterable[str] = (),
     dry_run: bool = False,
     force: bool = False,
+    format: str | None = None,
+    max_shard_size: int | str | None = None,
+    n_shards: int | None = None,
     write_state: bool = False,
+    describe: Describe | None = None,
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Convert a checkpoint to the format that the target's name asks for and, with ``to``, to another dialect.
@@ -73,10 +88,15 @@ def convert(
         drop_background: cut class 0 off the classifier.
         ema: take the moving averages in place of the raw variables.
         fold: take tensors that the target has no place for into those that it has.
+        swap_rgb: turn the input's colour channels round, from RGB to BGR or back.
         ignore: globs of names to leave out.
         dry_run: plan and check, write nothing.
         force: replace an existing target.
+        format: id of the target's format, where its name should not tell it.
+        max_shard_size: split a safetensors target into files of so many bytes at most (a number, or ``"2GB"``).
+        n_shards: split a TensorFlow checkpoint into so many data files.
         write_state: also write the ``checkpoint`` file beside a TensorFlow checkpoint.
+        describe: gives the model of a ``.keras`` target; ``resport.architectures.keras_archive.model_config`` does.
         progress: called as values are written.
 
     Returns:
@@ -90,25 +110,39 @@ def convert(
     """
     started = time.perf_counter()
     source, target = os.fspath(source), os.fspath(target)
-    options = PlanOptions(drop_background, ema, fold, dtype, tuple(ignore))
+    options = PlanOptions(drop_background, ema, fold, dtype, tuple(ignore), swap_rgb)
+    chosen = target_format(target, format, max_shard_size)
+    writing = writer_options(chosen, target, write_state=write_state, max_shard_size=max_shard_size, n_shards=n_shards)
     with open_reader(source) as reader:
-        _refuse_same_files(reader, target)
+        check_files(reader, target, chosen)
         route = plan_route(reader.manifest, options, from_, to, family, variant, table)
         plan = route.plan
-        writer_options = _writer_options(target, plan.targets, write_state)
+        writing |= model_options(chosen, target, plan, _target_classes(route, options), describe)
+        check_capacity(chosen, target, plan.targets)
         check_constants(reader, plan.checks)
+        check_diagonals(reader, plan.moves)
         if not dry_run:
             metadata = dict(reader.metadata)
             metadata[PROVENANCE_KEY] = provenance(reader, plan, route.table, options, sha256_of(reader.files))
-            total = plan.targets.nbytes
-            done = 0
-            with open_writer(target, plan.targets.values(), metadata=metadata, force=force, **writer_options) as writer:
-                for spec, array in stream(plan, reader.read):
-                    writer.write(spec.name, array)
-                    done += spec.nbytes
-                    if progress is not None:
-                        progress(done, total)
-        return _report(reader, target, route, options, time.perf_counter() - started, dry_run)
+            specs = plan.targets.values()
+            with open_writer(target, specs, metadata=metadata, force=force, format=chosen.id, **writing) as writer:
+                _write(writer, reader, plan, progress)
+        return _report(reader, target, chosen.id, route, options, time.perf_counter() - started, dry_run)
+
+
+def _target_classes(route: Route, options: PlanOptions) -> int | None:
+    """The class count of the target, where it has a classifier."""
+    num_classes = route.detection.num_classes if route.detection else None
+    return num_classes - options.drop_background if num_classes else None
+
+
+def _write(writer: Writer, reader: Reader, plan: Plan, progress: Progress | None) -> None:
+    done = 0
+    for spec, array in stream(plan, reader.read):
+        writer.write(spec.name, array)
+        done += spec.nbytes
+        if progress is not None:
+            progress(done, plan.targets.nbytes)
 
 
 def plan_route(
@@ -136,16 +170,18 @@ def plan_route(
         OptionError: a dialect or variant that the family has not.
         PlanError: names or shapes that do not fit.
     """
-    if to is None and not (options.drop_background or options.ema or options.fold):
+    if to is None and not (options.drop_background or options.ema or options.fold or options.swap_rgb):
         return Route(plan_copy(manifest, options), None, None)
     tables = _tables(family, table)
     for dialect in (from_, to):
         _check_dialect(dialect, tables)
-    detection = detect(manifest, tables, variant=variant, dialect=from_)
+    # What is left out has no say in what the rest is.
+    considered = Manifest(spec for spec in manifest.values() if not ignore_rule(spec.name, options.ignore))
+    detection = detect(considered, tables, variant=variant, dialect=from_)
     target_dialect = to or detection.dialect
     _check_dialect(target_dialect, [detection.table])
-    roots = {detection.dialect: detection.root}
-    expansion = expand(detection.table, detection.variant, roots)
+    classes = (detection.num_classes or 1) - options.drop_background
+    expansion = detection.expand(num_classes=classes or None)
     plan = plan_conversion(manifest, expansion, detection.dialect, target_dialect, options)
     return Route(plan, detection.table, detection)
 
@@ -165,63 +201,50 @@ def _check_dialect(dialect: str | None, tables: Sequence[Table]) -> None:
         raise OptionError(f"there is no dialect `{dialect}`", expected=", ".join(known), got=dialect)
 
 
-def _refuse_same_files(reader: Reader, target: str) -> None:
-    """Refuse a target that is one of the source's own files, under whatever name."""
-    if os.path.realpath(reader.path) == os.path.realpath(target) or any(
-        Path(target).exists() and Path(target).samefile(file) for file in reader.files
-    ):
-        raise OptionError(f"source and target are the same: `{target}`", hint="give the target another name")
-
-
-def _writer_options(target: str, targets: Manifest, write_state: bool) -> dict[str, bool]:
-    """Check that the target's format holds what is planned, and give the options that its writer takes."""
-    format_ = format_of_target(target)
-    problems = format_.load_writer().problems(targets)
-    if problems:
-        raise PlanError(f"`{target}` cannot hold what is planned, nothing was written", problems=problems[:10])
-    if write_state and format_.id != "tensorflow-v2":
-        raise OptionError(f"only a TensorFlow checkpoint has a `checkpoint` file, and `{target}` is none")
-    return {"write_state": True} if write_state else {}
-
-
 def _report(
-    reader: Reader, target: str, route: Route, options: PlanOptions, seconds: float, dry_run: bool
+    reader: Reader, target: str, format: str, route: Route, options: PlanOptions, seconds: float, dry_run: bool
 ) -> ConversionReport:
     plan, detection = route.plan, route.detection
     return ConversionReport(
         source=reader.path,
         source_format=reader.format,
         target=target,
-        target_format=format_of_target(target).id,
+        target_format=format,
         family=plan.family,
         variant=plan.variant,
         source_dialect=plan.source_dialect,
         target_dialect=plan.target_dialect,
         num_classes=detection.num_classes if detection else None,
-        moved=sum(len(move.sources) + sum(len(a.operands) for a in move.adjustments) for move in plan.moves),
+        moved=len({name for move in plan.moves for name in (*move.sources, *_operands(move))}),
         n_targets=len(plan.targets),
         ignored=plan.ignored,
         filled=plan.fills,
         options=options.value_changes(),
         nbytes=plan.targets.nbytes,
         seconds=seconds,
-        warnings=tuple(_warnings(reader.manifest, route, options)),
+        warnings=tuple(_warnings(reader, route, options)),
         dry_run=dry_run,
         evidence=detection.evidence if detection else (),
     )
 
 
-def _warnings(manifest: Manifest, route: Route, options: PlanOptions) -> list[str]:
+def _warnings(reader: Reader, route: Route, options: PlanOptions) -> list[str]:
     """What the user should know about the result."""
     plan, table = route.plan, route.table
-    warnings = []
+    warnings = [reader.note] if reader.note else []
     stock = table.stock.get(plan.target_dialect or "") if table is not None else None
-    if stock is not None and plan.variant in stock.classes and plan.source_dialect != plan.target_dialect:
-        instead = stock.instead.replace("{variant}", str(plan.variant))
+    variant = plan.variant or ""
+    if stock is not None and variant in stock.classes and plan.source_dialect != plan.target_dialect:
+        instead = stock.instead.replace("{variant}", variant)
         warnings.append(
-            f"{stock.classes[plan.variant]} loads these weights and computes something else: {stock.why}; "
+            f"{stock.classes[variant]} loads these weights and computes something else: {stock.why}; "
             f"the outputs differ by {stock.difference}; use {instead}"
         )
+    relation = table.relation(plan.source_dialect or "", plan.target_dialect or "") if table is not None else None
+    if relation is not None and relation.kind != EQUAL:
+        warnings.append(relation.sentence)
+    if table is not None and not options.fold:
+        warnings.extend(_epsilon_warning(table, plan.source_dialect or "", plan.target_dialect or ""))
     averages = [each for each in plan.ignored if each.rule == "average"]
     if averages and not options.ema:
         warnings.append(f"the raw variables were taken; {len(averages)} have moving averages, `--ema` takes those")
@@ -231,3 +254,19 @@ def _warnings(manifest: Manifest, route: Route, options: PlanOptions) -> list[st
     if any(each.rule.endswith("s are no weights") for each in plan.ignored):
         warnings.append("tensors of text were left out, they are no weights")
     return warnings
+
+
+def _epsilon_warning(table: Table, source: str, target: str) -> list[str]:
+    """That the epsilons of two dialects differ, where they do."""
+    here, there = table.epsilon.get(source), table.epsilon.get(target)
+    if here is None or there is None or here == there:
+        return []
+    return [
+        f"batch norm's epsilon is {here:g} in {source} and {there:g} in {target}; "
+        "`--fold` makes up for it in the moving variances"
+    ]
+
+
+def _operands(move: Move) -> Iterator[str]:
+    """The tensors that a move takes into another: one may go into several."""
+    return (name for adjustment in move.adjustments for name in adjustment.operands)

@@ -1,27 +1,21 @@
 """Make a checkpoint of random, sensitive weights for a variant, from its table alone: no framework is needed.
 
-The weights are such that mistakes show. Every tensor has values of its own; no bias is zero, no variance one, some
-gammas are negative. Freshly initialised networks hide swaps: with gamma and variance both one, exchanging them changes
-nothing.
+The values are those of ``resport.tensors.random_tensor``, such that every mistake of a conversion shows.
 """
 
 from __future__ import annotations
 
-import math
 import os
-import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from resport.errors import OptionError
 from resport.formats import open_writer
 from resport.mapping import Expansion, Table, expand, load_table, shipped_tables
-from resport.tensors import Manifest, TensorSpec
+from resport.mapping.expansion import DEFAULT_CLASSES
+from resport.mapping.tables import CLASSES, EMBEDDING
+from resport.tensors import Manifest, TensorSpec, random_tensor
 
-if TYPE_CHECKING:
-    import numpy as np
-
-DEFAULT_CLASSES = 1000
+DEFAULT_EMBEDDING = 512
 
 
 def initialize(
@@ -31,6 +25,7 @@ def initialize(
     dialect: str = "slim",
     seed: int = 0,
     num_classes: int = DEFAULT_CLASSES,
+    embedding_size: int = DEFAULT_EMBEDDING,
     dtype: str = "float32",
     table: str | os.PathLike[str] | None = None,
     force: bool = False,
@@ -43,6 +38,7 @@ def initialize(
         dialect: whose names it gets.
         seed: the same seed gives the same bytes.
         num_classes: size of the classifier.
+        embedding_size: number of values of the embedding, in networks that have one.
         dtype: of every tensor.
         table: a table of one's own that has the variant.
         force: replace an existing target.
@@ -54,11 +50,13 @@ def initialize(
         OptionError: no such variant or dialect, or its table doesn't tell all shapes.
         TargetExistsError: the target exists.
     """
-    expansion = expand(table_of_variant(variant, table), variant)
-    specs = Manifest(variant_specs(expansion, dialect, num_classes, dtype))
+    expansion = expand(table_of_variant(variant, table), variant, num_classes=num_classes)
+    specs = Manifest(variant_specs(expansion, dialect, num_classes, dtype, embedding_size))
     with open_writer(target, specs.values(), force=force) as writer:
         for spec in specs.values():
-            writer.write(spec.name, random_tensor(spec.name, spec.shape, seed).astype(dtype))
+            parameter = expansion.by_name[dialect][spec.name]
+            values = parameter.axes[dialect].on_diagonal(random_tensor(spec.name, spec.shape, seed), parameter.sizes)
+            writer.write(spec.name, values.astype(dtype))
     return specs
 
 
@@ -76,7 +74,13 @@ def table_of_variant(variant: str, table: str | os.PathLike[str] | None = None) 
     raise OptionError(f"there is no variant `{variant}`", expected=known, got=variant, hint="resport mappings list")
 
 
-def variant_specs(expansion: Expansion, dialect: str, num_classes: int, dtype: str = "float32") -> list[TensorSpec]:
+def variant_specs(
+    expansion: Expansion,
+    dialect: str,
+    num_classes: int,
+    dtype: str = "float32",
+    embedding_size: int = DEFAULT_EMBEDDING,
+) -> list[TensorSpec]:
     """Specs of every tensor of a variant in a dialect.
 
     Raises:
@@ -85,9 +89,10 @@ def variant_specs(expansion: Expansion, dialect: str, num_classes: int, dtype: s
     if dialect not in expansion.by_name:
         known = ", ".join(expansion.by_name)
         raise OptionError(f"`{expansion.variant}` has no dialect `{dialect}`", expected=known, got=dialect)
+    measured = {CLASSES: num_classes, EMBEDDING: embedding_size}
     specs = []
     for name in expansion.names(dialect):
-        shape = expansion.by_name[dialect][name].shape(dialect, num_classes)
+        shape = expansion.by_name[dialect][name].shape(dialect, measured)
         if shape is None:
             raise OptionError(
                 f"the table of `{expansion.variant}` doesn't tell the shape of `{name}`",
@@ -95,30 +100,3 @@ def variant_specs(expansion: Expansion, dialect: str, num_classes: int, dtype: s
             )
         specs.append(TensorSpec(name, shape, dtype))
     return specs
-
-
-def random_tensor(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Random weights on which every mistake shows.
-
-    Args:
-        name: the tensor's name; its last word tells what it is, and the whole of it goes into the seed.
-        shape: its shape; of a kernel the last axis counts the outputs.
-        seed: the same seed gives the same values in any order of calls.
-
-    Returns:
-        float64 values.
-    """
-    import numpy as np
-
-    values: np.ndarray
-    generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    word = name.replace(".", "/").rpartition("/")[2]
-    if word in ("moving_variance", "running_var"):
-        values = generator.uniform(0.5, 1.5, shape)
-    elif word == "gamma" or (word == "weight" and len(shape) == 1):
-        values = generator.uniform(0.6, 1.2, shape) * generator.choice([1.0, 1.0, 1.0, -1.0], shape)
-    elif len(shape) <= 1:
-        values = generator.normal(0.0, 0.2, shape)
-    else:
-        values = generator.normal(0.0, math.sqrt(2.0 / max(math.prod(shape[:-1]), 1)), shape)
-    return values

@@ -60,6 +60,7 @@ class InspectionReport:
     Attributes:
         path: what was opened.
         format: id of its format.
+        note: what was opened where that is another path than the one given, or None.
         producer: what the file says wrote it.
         tensors: every tensor in the file's order.
         roles: what each tensor is for, by name.
@@ -71,6 +72,7 @@ class InspectionReport:
 
     path: str
     format: str
+    note: str | None
     producer: str | None
     tensors: tuple[TensorSpec, ...]
     roles: Mapping[str, str]
@@ -89,6 +91,7 @@ class InspectionReport:
         return {
             "path": self.path,
             "format": self.format,
+            "note": self.note,
             "producer": self.producer,
             "n_tensors": len(self.tensors),
             "nbytes": self.nbytes,
@@ -129,6 +132,7 @@ def inspect(path: str | os.PathLike[str], *, stats: bool = False) -> InspectionR
         return InspectionReport(
             path=reader.path,
             format=reader.format,
+            note=reader.note,
             producer=reader.producer,
             tensors=tuple(reader.manifest.values()),
             roles={spec.name: role_of(spec) for spec in reader.manifest.values()},

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from resport.errors import FormatError
 from resport.formats import Reader
 from resport.mapping import Plan, PlanOptions, Table
 
@@ -55,11 +56,19 @@ def stored_provenance(metadata: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def sha256_of(files: Sequence[str]) -> str:
-    """The sha256 of files one after the other, as ``cat FILES | sha256sum`` prints it."""
+    """The sha256 of files one after the other, as ``cat FILES | sha256sum`` prints it.
+
+    Raises:
+        FormatError: one of them is missing.
+    """
     digest = hashlib.sha256()
     buffer = bytearray(_CHUNK_BYTES)
     view = memoryview(buffer)
     for file in files:
+        if not Path(file).is_file():
+            raise FormatError(
+                f"`{file}` is missing, a part of the source", path=file, hint="put all files of it in one folder"
+            )
         with Path(file).open("rb", buffering=0) as handle:
             while count := handle.readinto(buffer):
                 digest.update(view[:count])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from resport.dtypes import to_numpy
@@ -38,7 +38,29 @@ def check_constants(reader: Reader, checks: Sequence[Check]) -> None:
         raise PlanError(
             f"{len(problems)} tensors of `{reader.path}` would be lost, nothing was written",
             problems=shortened(problems),
+            by_kind={"lossy": problems},
             hint="`--fold` takes them into the tensors that the target has" if foldable else None,
+        )
+
+
+def check_diagonals(reader: Reader, moves: Iterable[Move]) -> None:
+    """Read the tensors of which only a diagonal is kept: beside it all must be zero.
+
+    Raises:
+        PlanError: with every tensor that has something else there.
+    """
+    problems: list[str] = []
+    for move in moves:
+        if move.axes is not None and move.axes.reads_diagonal:
+            try:
+                move.axes.apply([reader.read(name) for name in move.sources])
+            except ValueError as error:
+                problems.append(f"{move.sources[0]}: {error}")
+    if problems:
+        raise PlanError(
+            f"{len(problems)} tensors of `{reader.path}` would be lost in part, nothing was written",
+            problems=shortened(problems),
+            by_kind={"lossy": problems},
         )
 
 
@@ -61,13 +83,14 @@ def stream(plan: Plan, read: Read) -> Iterator[tuple[TensorSpec, np.ndarray]]:
 def moved(move: Move, read: Read) -> list[np.ndarray]:
     """The values of a move's targets, in their order."""
     arrays = [read(name) for name in move.sources]
+    if any(adjustment.operands or adjustment.value is not None for adjustment in move.adjustments):
+        # What is computed is rounded once: to the target's dtype where that is the wider one.
+        arrays = [_widened(array, move.targets[0]) for array in arrays]
     for adjustment in move.adjustments:
         apply = OPERATIONS[adjustment.op].apply
         operands = [read(name) for name in adjustment.operands]
-        if adjustment.axis is not None:
-            arrays = [apply(array, adjustment.axis) for array in arrays]
-        else:
-            arrays = [apply(array, *operands) for array in arrays]
+        numbers = [number for number in (adjustment.axis, adjustment.value) if number is not None]
+        arrays = [apply(array, *operands, *numbers) for array in arrays]
     if move.axes is not None:
         arrays = move.axes.apply(arrays)
     return [_cast(array, target) for array, target in zip(arrays, move.targets, strict=True)]
@@ -78,6 +101,10 @@ def filled(fill: Fill) -> np.ndarray:
     import numpy as np
 
     return np.full(fill.target.shape, fill.value, to_numpy(fill.target.dtype))
+
+
+def _widened(array: np.ndarray, target: TensorSpec) -> np.ndarray:
+    return _cast(array, target) if to_numpy(target.dtype).itemsize > array.dtype.itemsize else array
 
 
 def _cast(array: np.ndarray, target: TensorSpec) -> np.ndarray:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from resport.mapping.folding import fold_digits, fold_numbers
+from resport.mapping.roles import STATISTIC, WEIGHT
 from resport.tensors import TensorSpec
 
 
@@ -15,11 +16,11 @@ class TensorRow:
 
     Attributes:
         name: their names, folded: ``block{1..4}/unit_{1..6}/preact/{gamma,beta}``.
-        shape: their shape, or the first and the last of several.
+        shape: their shape, or the range of each axis: ``(1, 1, 64…2048, 64…512)``.
         dtype: their dtype.
         count: how many they are.
         nbytes: bytes of them all.
-        role: what they are for.
+        role: what they are for; several where parameters and statistics share the row.
     """
 
     name: str
@@ -35,11 +36,12 @@ def summarise(specs: Iterable[TensorSpec], roles: Mapping[str, str]) -> list[Ten
 
     Args:
         specs: the tensors.
-        roles: what each is for, by name.
+        roles: what each is for, by name; the parameters and the statistics of one layer may share a row.
     """
     by_number: dict[tuple[str, str, str], list[TensorSpec]] = {}
     for spec in specs:
-        key = (fold_digits(spec.name), spec.dtype, roles[spec.name])
+        role = roles[spec.name]
+        key = (fold_digits(spec.name), spec.dtype, "" if role in (WEIGHT, STATISTIC) else role)
         by_number.setdefault(key, []).append(spec)
     siblings: dict[tuple[object, ...], list[list[TensorSpec]]] = {}
     for (name, dtype, role), members in by_number.items():
@@ -47,16 +49,32 @@ def summarise(specs: Iterable[TensorSpec], roles: Mapping[str, str]) -> list[Ten
         shapes = tuple(spec.shape for spec in members)
         # A name without a parent has no siblings: fold it with nothing.
         siblings.setdefault((parent or name, shapes, dtype, role), []).append(members)
-    return [_row(groups, str(key[2]), str(key[3])) for key, groups in siblings.items()]
+    return [_row(groups, roles) for groups in siblings.values()]
 
 
-def _row(groups: list[list[TensorSpec]], dtype: str, role: str) -> TensorRow:
+def _row(groups: list[list[TensorSpec]], roles: Mapping[str, str]) -> TensorRow:
     members = [spec for group in groups for spec in group]
     folded = [fold_numbers([spec.name for spec in group]) for group in groups]
     name = folded[0]
     if len(folded) > 1:
         words = ",".join(each.rpartition("/")[2] for each in folded)
         name = f"{name.rpartition('/')[0]}/{{{words}}}"
-    shapes = list(dict.fromkeys(spec.shape for spec in members))
-    shape = str(shapes[0]) if len(shapes) == 1 else f"{shapes[0]} … {shapes[-1]}"
-    return TensorRow(name, shape, dtype, len(members), sum(spec.nbytes for spec in members), role)
+    return TensorRow(
+        name,
+        _shapes([spec.shape for spec in members]),
+        members[0].dtype,
+        len(members),
+        sum(spec.nbytes for spec in members),
+        ", ".join(dict.fromkeys(roles[spec.name] for spec in members)),
+    )
+
+
+def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
+    """One shape, or the range of each axis where all have the same number of them."""
+    if len(set(shapes)) == 1:
+        return str(shapes[0])
+    if len({len(shape) for shape in shapes}) > 1:
+        return "several"
+    ranges = [(min(sizes), max(sizes)) for sizes in zip(*shapes, strict=True)]
+    axes = [str(low) if low == high else f"{low}…{high}" for low, high in ranges]
+    return f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"

@@ -36,6 +36,7 @@ class NetworkSide:
         options: the builder's options.
         read: gives the tensor that the builder calls by a name.
         adjust: what is done to an end point before it is compared, by name.
+        is_reversed: whether it takes images with their colour channels turned round.
     """
 
     variant: str
@@ -43,6 +44,7 @@ class NetworkSide:
     options: Mapping[str, Any]
     read: Callable[[str], np.ndarray]
     adjust: Mapping[str, Callable[[np.ndarray], np.ndarray]]
+    is_reversed: bool = False
 
     def run(self, dtype: str, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """The end points for each batch of images, computed in a dtype."""
@@ -50,7 +52,8 @@ class NetworkSide:
 
         with open_network(self.variant, self.dialect, dtype=dtype, **self.options) as network:
             network.load(self.read)
-            return [self._adjusted(network.forward(batch.astype(dtype))) for batch in images]
+            step = -1 if self.is_reversed else 1
+            return [self._adjusted(network.forward(batch[..., ::step].astype(dtype))) for batch in images]
 
     def _adjusted(self, outputs: Outputs) -> dict[str, np.ndarray]:
         return {name: self.adjust[name](value) if name in self.adjust else value for name, value in outputs.items()}

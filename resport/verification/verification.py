@@ -27,13 +27,11 @@ from resport.mapping import (
 )
 from resport.mapping.detection import ignored_kind
 from resport.verification.forward import NetworkSide, compare_forward
-from resport.verification.report import ForwardResult, Side, VerificationReport
+from resport.verification.report import ForwardResult, Side, VerificationReport, WeightsResult
 from resport.verification.weights import compare_weights
 
 if TYPE_CHECKING:
     import numpy as np
-
-DEFAULT_INPUT_SIZE = 224
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ def verify(
     target: str | os.PathLike[str],
     *,
     weights_only: bool = False,
-    input_size: int = DEFAULT_INPUT_SIZE,
+    input_size: int | None = None,
     batch_size: int = 2,
     family: str | None = None,
     variant: str | None = None,
@@ -61,20 +59,22 @@ def verify(
     drop_background: bool | None = None,
     ema: bool | None = None,
     fold: bool | None = None,
+    swap_rgb: bool | None = None,
     dtype: str | None = None,
     ignore: Iterable[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> VerificationReport:
     """Verify that a target computes what its source computes.
 
-    What a conversion was asked to change (``drop_background``, ``ema``, ``fold``, ``dtype``, ``ignore``) is read off
-    the target's provenance where it isn't given.
+    What a conversion was asked to change (``drop_background``, ``ema``, ``fold``, ``swap_rgb``, ``dtype``, ``ignore``)
+    is read off the target's provenance where it isn't given.
 
     Args:
         source: the reference.
         target: what is judged.
         weights_only: compare the tensors and build no network.
-        input_size: height and width of the images; the next odd or even size is tried as well.
+        input_size: height and width of the images, or None for those that the network was made for; the next odd or
+            even size is tried as well.
         batch_size: images in each pass.
         family: both sides' family, where detection should not tell it.
         variant: both sides' variant, where detection should not tell it.
@@ -82,6 +82,7 @@ def verify(
         drop_background: the target lacks the source's class 0.
         ema: the target has the source's moving averages.
         fold: the target has tensors taken into others.
+        swap_rgb: the target takes images with their colour channels turned round.
         dtype: floating-point tensors were stored as this dtype; the source is rounded to it before it is compared.
         ignore: globs of names that were left out.
         progress: called with what is done next.
@@ -97,13 +98,13 @@ def verify(
         >>> resport.verify("model.ckpt-88000", "model.h5").raise_for_difference()  # doctest: +SKIP
     """
     started = time.perf_counter()
-    given = {"drop_background": drop_background, "ema": ema, "fold": fold, "dtype": dtype}
+    given = {"drop_background": drop_background, "ema": ema, "fold": fold, "swap_rgb": swap_rgb, "dtype": dtype}
     with open_reader(source) as reference, open_reader(target) as judged:
         options, notes = _options(judged, given, tuple(ignore))
         pair = _pair(reference, judged, options, _tables(family, table), variant)
         weights = compare_weights(reference, judged, pair.plan, _ignored_names(pair))
         reason = "only the weights were asked for" if weights_only else _no_forward(pair)
-        forward = None if reason else _forward(pair, _input_sizes(input_size), batch_size, progress)
+        forward = None if reason else _forward(pair, input_size, batch_size, progress)
         return VerificationReport(
             source=_side(reference, pair.source_detection),
             target=_side(judged, pair.target_detection),
@@ -112,7 +113,11 @@ def verify(
             forward_reason=reason,
             options=options.value_changes(),
             seconds=time.perf_counter() - started,
-            notes=notes,
+            notes=(
+                *(reader.note for reader in (reference, judged) if reader.note),
+                *notes,
+                *_contradiction(pair, weights, forward),
+            ),
         )
 
 
@@ -124,7 +129,12 @@ def _options(target: Reader, given: Mapping[str, Any], ignore: tuple[str, ...]) 
     values = {name: changes.get(name) if value is None else value for name, value in given.items()}
     left_out = ignore or tuple(str(glob) for glob in recorded.get("ignored", ()))
     options = PlanOptions(
-        bool(values["drop_background"]), bool(values["ema"]), bool(values["fold"]), values["dtype"], left_out
+        bool(values["drop_background"]),
+        bool(values["ema"]),
+        bool(values["fold"]),
+        values["dtype"],
+        left_out,
+        bool(values["swap_rgb"]),
     )
     taken = [name for name, value in given.items() if value is None and changes.get(name)]
     notes = (f"the target says that it was made with {', '.join(taken)}",) if taken else ()
@@ -144,8 +154,7 @@ def _pair(source: Reader, target: Reader, options: PlanOptions, tables: Sequence
     except DetectError:
         return _Pair(source, target, None, None, plan_copy(source.manifest, options), options)
     judged = detect(target.manifest, [found.table], variant=variant or found.variant)
-    roots = {judged.dialect: judged.root, found.dialect: found.root}
-    expansion = expand(found.table, found.variant, roots)
+    expansion = found.expand({judged.dialect: judged.root}, judged.named_classes or judged.num_classes)
     if found.dialect == judged.dialect and found.root != judged.root:
         raise OptionError(
             f"both sides have {found.dialect} names, below different scopes",
@@ -180,28 +189,47 @@ def _no_forward(pair: _Pair) -> str | None:
 
 
 def _forward(
-    pair: _Pair, input_sizes: tuple[int, ...], batch_size: int, progress: Callable[[str], None] | None
+    pair: _Pair, input_size: int | None, batch_size: int, progress: Callable[[str], None] | None
 ) -> ForwardResult:
+    from resport.architectures.registry import own_input_size
+
     assert pair.source_detection is not None and pair.target_detection is not None
     source = _network_side(pair.source, pair.source_detection, _source_read(pair))
     target = _network_side(pair.target, pair.target_detection, pair.target.read)
+    if pair.options.swap_rgb:
+        target = replace(target, is_reversed=True)
     if pair.options.drop_background:
         source = replace(source, adjust={"logits": _without_background, "predictions": _renormalised})
+    input_sizes = _input_sizes(own_input_size(source.variant, source.dialect) if input_size is None else input_size)
     return compare_forward(
         source, target, input_sizes, batch_size=batch_size, rounds=pair.options.fold, progress=progress
     )
 
 
+def _contradiction(pair: _Pair, weights: WeightsResult, forward: ForwardResult | None) -> tuple[str, ...]:
+    """Where the forward passes are not what the table says of the two dialects."""
+    source, target = pair.source_detection, pair.target_detection
+    if source is None or target is None or forward is None or source.dialect == target.dialect:
+        return ()
+    relation = source.table.relation(source.dialect, target.dialect)
+    # Networks whose weights differ may differ: that says nothing of the table.
+    if relation is None or not weights.is_equal or forward.is_equal == relation.is_same_function:
+        return ()
+    found = "agree" if forward.is_equal else "differ"
+    return (f"the forward passes {found}, against the table: {relation.sentence}",)
+
+
 def _network_side(reader: Reader, detection: Detection, read: Callable[[str], np.ndarray]) -> NetworkSide:
     """The network of one side; its builder's names get the file's scope in front."""
     builder_root = expand(detection.table, detection.variant).roots[detection.dialect]
+    options: dict[str, Any] = {"num_classes": detection.num_classes, "input_size": None}
+    if detection.embedding_size is not None:
+        options["embedding_size"] = detection.embedding_size
 
     def read_builder_name(name: str) -> np.ndarray:
         return read(detection.root + name.removeprefix(builder_root))
 
-    return NetworkSide(
-        detection.variant, detection.dialect, {"num_classes": detection.num_classes, "input_size": None}, read_builder_name, {}
-    )
+    return NetworkSide(detection.variant, detection.dialect, options, read_builder_name, {})
 
 
 def _source_read(pair: _Pair) -> Callable[[str], np.ndarray]:

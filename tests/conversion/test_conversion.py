@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import safetensors.numpy
 from safetensors import safe_open
 
 import resport
-from resport.errors import DetectError, OptionError, PlanError, TargetExistsError
+from resport.errors import DetectError, FormatError, OptionError, PlanError, TargetExistsError, TargetWriteError
 from tests.contracts import assert_same_bits
 from tests.tiny import keras_values, slim_values, torch_values, write_table, write_values
 
@@ -40,7 +42,12 @@ def test_slim_to_keras_and_torch(tmp_path: Path, table: Path) -> None:
         target = tmp_path / f"{dialect}.safetensors"
         report = resport.convert(source, target, to=dialect, table=table)
         assert_same_tensors(load(target), expected)
-        assert (report.family, report.variant, report.source_dialect, report.num_classes) == ("tiny", "tiny_2", "slim", 7)
+        assert (report.family, report.variant, report.source_dialect, report.num_classes) == (
+            "tiny",
+            "tiny_2",
+            "slim",
+            7,
+        )
         assert report.moved == len(slim)
         assert [fill.target.name for fill in report.filled] == (
             ["conv2_conv/bias", "conv3_conv/bias"] if dialect == "keras" else []
@@ -223,7 +230,9 @@ def test_an_unknown_network_is_named_with_the_nearest(tmp_path: Path) -> None:
         resport.convert(source, tmp_path / "out.safetensors", to="keras")
 
 
-@pytest.mark.parametrize(("options", "message"), [({"to": "cafe"}, "no dialect `cafe`"), ({"dtype": "float7"}, "not a dtype")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"to": "cafe"}, "no dialect `cafe`"), ({"dtype": "float7"}, "not a dtype")]
+)
 def test_options_that_cannot_be_meant(tmp_path: Path, options: dict[str, str], message: str) -> None:
     source = write_values(tmp_path / "in.safetensors", {"w": np.ones(3, np.float32)})
     with pytest.raises(OptionError, match=message):
@@ -242,3 +251,42 @@ def test_progress_reaches_the_total(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     resport.convert(source, tmp_path / "out.safetensors", progress=lambda done, total: seen.append((done, total)))
     assert seen == [(12, 32), (32, 32)]
+
+
+def test_a_full_disk_names_the_target_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_values(tmp_path / "in.safetensors", {"w": np.ones(3, np.float32)})
+    (tmp_path / "out").mkdir()
+
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "fsync", full)
+    for name in ("out.safetensors", "out.h5", "out.weights.h5", "ckpt"):
+        with pytest.raises(TargetWriteError) as caught:
+            resport.convert(source, tmp_path / "out" / name)
+        assert f"{name}` cannot be written: no space left on device" in str(caught.value)
+        assert caught.value.hint is not None
+        assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    write_values(tmp_path / "in.ckpt", {"w": np.ones(3, np.float32)})
+    (tmp_path / "in.ckpt.data-00000-of-00001").unlink()
+    with pytest.raises(FormatError, match=r"in\.ckpt\.data-00000-of-00001` is missing"):
+        resport.convert(tmp_path / "in.ckpt", tmp_path / "out.safetensors")
+
+
+def test_an_interrupt_leaves_the_old_target(tmp_path: Path) -> None:
+    source = write_values(tmp_path / "in.safetensors", {name: np.ones(3, np.float32) for name in "abc"})
+    for name in ("out.safetensors", "out.h5", "out.weights.h5"):
+        target = tmp_path / name
+        target.write_bytes(b"precious")
+
+        def interrupt(done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            resport.convert(source, target, force=True, progress=interrupt)
+        assert target.read_bytes() == b"precious"
+    assert not [path for path in tmp_path.iterdir() if "partial" in path.name]

@@ -1,0 +1,44 @@
+"""``diff``: by name, whatever the formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import resport
+from tests.tiny import write_values
+
+
+def test_equal_across_formats(tmp_path: Path) -> None:
+    values = {"x/a": np.arange(6, dtype=np.float32).reshape(2, 3), "x/b": np.array([np.nan, -0.0], np.float32)}
+    a = write_values(tmp_path / "a.safetensors", values)
+    b = write_values(tmp_path / "b.ckpt", values)
+    report = resport.diff(a, b)
+    assert (report.verdict, report.n_equal) == ("equal", 2)
+
+
+def test_every_kind_of_difference(tmp_path: Path) -> None:
+    a = {"same": np.ones(2), "value": np.ones(2), "shape": np.ones(2), "dtype": np.ones(2), "gone": np.ones(2)}
+    b = {
+        "same": np.ones(2),
+        "value": np.array([1.0, 3.0]),
+        "shape": np.ones(3),
+        "dtype": np.ones(2, np.float32),
+        "new": np.ones(2),
+    }
+    report = resport.diff(write_values(tmp_path / "a.safetensors", a), write_values(tmp_path / "b.safetensors", b))
+    assert report.verdict == "different"
+    assert (report.only_in_a, report.only_in_b, report.n_equal) == (("gone",), ("new",), 1)
+    assert {each.name: each.kind for each in report.differences} == {
+        "value": "values",
+        "shape": "shape",
+        "dtype": "dtype",
+    }
+    assert report.to_dict()["differences"][0]["max_abs_diff"] == 2.0
+
+
+def test_nothing_shared_is_not_equal(tmp_path: Path) -> None:
+    a = write_values(tmp_path / "a.safetensors", {})
+    b = write_values(tmp_path / "b.safetensors", {})
+    assert resport.diff(a, b).verdict == "different"
