@@ -92,22 +92,31 @@ def check_capacity(format: Format, target: str, targets: Manifest) -> None:
 def check_files(reader: Reader, target: str, format: Format) -> None:
     """Check that all of the source's files are there, and that none of them would be replaced.
 
-    A source of several files can be listed without some of them, but a part of a network is no network.
-
     Raises:
         FormatError: one of them is missing.
         OptionError: the target is one of them, under whatever name.
     """
-    missing = [file for file in reader.files if not Path(file).is_file()]
-    if missing:
-        raise FormatError(
-            f"`{missing[0]}` is missing, a part of the source",
-            path=missing[0],
-            got=f"{len(missing)} of {len(reader.files)} files are missing" if len(missing) > 1 else None,
-            hint="put all files of it in one folder",
-        )
+    check_complete(reader)
     there = [Path(file) for file in (target, *format.landmarks(target)) if Path(file).exists()]
     if os.path.realpath(reader.path) == os.path.realpath(target) or any(
         file.samefile(own) for file in there for own in reader.files
     ):
         raise OptionError(f"source and target are the same: `{target}`", hint="give the target another name")
+
+
+def check_complete(reader: Reader) -> None:
+    """Check that all files of a checkpoint are there.
+
+    A checkpoint of several files can be listed without some of them, but a part of a network is no network.
+
+    Raises:
+        FormatError: one of them is missing.
+    """
+    missing = [file for file in reader.files if not Path(file).is_file()]
+    if missing:
+        raise FormatError(
+            f"`{missing[0]}` is missing, a part of `{reader.path}`",
+            path=missing[0],
+            got=f"{len(missing)} of {len(reader.files)} files are missing" if len(missing) > 1 else None,
+            hint="put all files of it in one folder",
+        )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from resport.conversion.target import check_complete
 from resport.dtypes import OPAQUE
 from resport.formats import Reader, open_reader
 from resport.verification.report import DIFFERENT, EQUAL, TensorDifference
@@ -64,6 +65,8 @@ def diff(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> DiffReport:
         SourceNotFoundError: one of them is not there.
     """
     with open_reader(a) as left, open_reader(b) as right:
+        check_complete(left)
+        check_complete(right)
         shared = [name for name in left.manifest if name in right.manifest]
         differences = tuple(_differences(left, right, shared))
         return DiffReport(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resport.conversion.provenance import stored_provenance
+from resport.conversion.target import check_complete
 from resport.dtypes import to_numpy
 from resport.errors import DetectError, OptionError
 from resport.formats import Reader, open_reader
@@ -100,6 +101,8 @@ def verify(
     started = time.perf_counter()
     given = {"drop_background": drop_background, "ema": ema, "fold": fold, "swap_rgb": swap_rgb, "dtype": dtype}
     with open_reader(source) as reference, open_reader(target) as judged:
+        check_complete(reference)
+        check_complete(judged)
         options, notes = _options(judged, given, tuple(ignore))
         pair = _pair(reference, judged, options, _tables(family, table), variant)
         weights = compare_weights(reference, judged, pair.plan, _ignored_names(pair))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import resport
+from resport.errors import FormatError
 from tests.tiny import write_values
 
 
@@ -42,3 +44,12 @@ def test_nothing_shared_is_not_equal(tmp_path: Path) -> None:
     a = write_values(tmp_path / "a.safetensors", {})
     b = write_values(tmp_path / "b.safetensors", {})
     assert resport.diff(a, b).verdict == "different"
+
+
+def test_a_checkpoint_with_a_missing_file_is_never_equal(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_values(tmp_path / f"{name}.ckpt", {"x": np.ones(2)})
+    (tmp_path / "b.ckpt.data-00000-of-00001").unlink()
+    for compare in (resport.diff, resport.verify):
+        with pytest.raises(FormatError, match=r"b\.ckpt\.data-00000-of-00001` is missing"):
+            compare(tmp_path / "a.ckpt", tmp_path / "b.ckpt")
