@@ -172,7 +172,7 @@ def plan_route(
     """
     if to is None and not (options.drop_background or options.ema or options.fold or options.swap_rgb):
         return Route(plan_copy(manifest, options), None, None)
-    tables = _tables(family, table)
+    tables = considered_tables(family, table)
     for dialect in (from_, to):
         _check_dialect(dialect, tables)
     # What is left out has no say in what the rest is.
@@ -186,7 +186,12 @@ def plan_route(
     return Route(plan, detection.table, detection)
 
 
-def _tables(family: str | None, table: str | os.PathLike[str] | None) -> Sequence[Table]:
+def considered_tables(family: str | None, table: str | os.PathLike[str] | None) -> Sequence[Table]:
+    """The tables that may name a checkpoint's tensors: one's own, one family's, or all that are shipped.
+
+    Raises:
+        OptionError: one's own table is of another family than the one that is asked for.
+    """
     if table is not None:
         own = load_table(Path(table))
         if family not in (None, own.family):

@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resport.conversion.conversion import considered_tables
 from resport.conversion.provenance import stored_provenance
 from resport.conversion.target import check_complete
 from resport.dtypes import to_numpy
@@ -21,10 +21,8 @@ from resport.mapping import (
     Table,
     detect,
     expand,
-    load_table,
     plan_conversion,
     plan_copy,
-    shipped_tables,
 )
 from resport.mapping.detection import ignored_kind
 from resport.verification.forward import NetworkSide, compare_forward
@@ -104,7 +102,7 @@ def verify(
         check_complete(reference)
         check_complete(judged)
         options, notes = _options(judged, given, tuple(ignore))
-        pair = _pair(reference, judged, options, _tables(family, table), variant)
+        pair = _pair(reference, judged, options, considered_tables(family, table), variant)
         weights = compare_weights(reference, judged, pair.plan, _ignored_names(pair))
         reason = "only the weights were asked for" if weights_only else _no_forward(pair)
         forward = None if reason else _forward(pair, input_size, batch_size, progress)
@@ -142,12 +140,6 @@ def _options(target: Reader, given: Mapping[str, Any], ignore: tuple[str, ...]) 
     taken = [name for name, value in given.items() if value is None and changes.get(name)]
     notes = (f"the target says that it was made with {', '.join(taken)}",) if taken else ()
     return options, notes
-
-
-def _tables(family: str | None, table: str | os.PathLike[str] | None) -> Sequence[Table]:
-    if table is not None:
-        return [load_table(Path(table))]
-    return shipped_tables() if family is None else [load_table(family)]
 
 
 def _pair(source: Reader, target: Reader, options: PlanOptions, tables: Sequence[Table], variant: str | None) -> _Pair:
