@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resport.errors import ParityError
+from resport.verification.findings import Finding, SelfTestResult
 
 EQUAL = "equal"
 DIFFERENT = "different"
@@ -178,6 +179,10 @@ class VerificationReport:
         forward_reason: why there is none.
         options: the options of the conversion that were taken into account.
         seconds: wall time.
+        notes: what else is to be known.
+        probe: the comparison of forward passes with random, sensitive weights in place of the file's own, or None.
+        self_test: the known mistakes made on purpose, or None.
+        diagnosis: explanations of a difference.
     """
 
     source: Side
@@ -188,11 +193,15 @@ class VerificationReport:
     options: Mapping[str, str | bool]
     seconds: float
     notes: tuple[str, ...] = field(default=())
+    probe: ForwardResult | None = None
+    self_test: SelfTestResult | None = None
+    diagnosis: tuple[Finding, ...] = ()
 
     @property
     def verdict(self) -> str:
         """``equal`` or ``different``."""
-        forward_equal = self.forward is None or self.forward.is_equal
+        passes = (self.forward, self.probe)
+        forward_equal = all(each is None or each.is_equal for each in passes)
         return EQUAL if self.weights.is_equal and forward_equal else DIFFERENT
 
     def raise_for_difference(self) -> None:
@@ -229,8 +238,9 @@ class VerificationReport:
             "weights": self.weights.to_dict(),
             "forward": self.forward.to_dict() if self.forward else None,
             "forward_reason": self.forward_reason,
-            "self_test": None,
-            "diagnosis": [],
+            "probe": self.probe.to_dict() if self.probe else None,
+            "self_test": self.self_test.to_dict() if self.self_test else None,
+            "diagnosis": [finding.to_dict() for finding in self.diagnosis],
             "options": dict(self.options),
             "notes": list(self.notes),
             "seconds": round(self.seconds, 3),
