@@ -137,6 +137,21 @@ class AxisMove:
         return self.source == self.target and not self.source_fan and not self.target_fan
 
     @property
+    def order(self) -> tuple[int, ...] | None:
+        """Which axis of the source each axis of the target is; None where more happens than that axes change places."""
+        groups = self.source.groups
+        is_plain = all(len(group) == 1 for group in (*groups, *self.target.groups)) and self.source.diagonal is None
+        if self.source_fan or self.target_fan or not is_plain or {*groups} != {*self.target.groups}:
+            return None
+        return tuple(groups.index(group) for group in self.target.groups)
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether the values stay in their order, whatever becomes of the shape: joined axes, axes of size one."""
+        is_plain = self.source.diagonal is None and not self.source_fan and not self.target_fan
+        return self.is_identity or (is_plain and self.source.names == self.target.names)
+
+    @property
     def pattern(self) -> str:
         """The einops pattern."""
         return f"{_with_fan(self.source_fan, str(self.source))} -> {_with_fan(self.target_fan, str(self.target))}"
@@ -158,6 +173,8 @@ class AxisMove:
         import numpy as np
 
         sizes = dict(self.sizes)
+        if self.order is not None:
+            return [np.transpose(array, self.order) for array in arrays]
         if not self.source_fan and not self.target_fan:
             return [self._moved(array, sizes) for array in arrays]
         stacked = arrays[0]

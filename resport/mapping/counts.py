@@ -20,16 +20,21 @@ def look_up(value: Any, indices: Mapping[str, int], over: Sequence[str]) -> int:
     """The number that a count or size has at some indices.
 
     A list gives one value for each number of the first index, its lists one for each number of the second, and so on;
-    the last value of a list holds for all that follow. An index that the group doesn't run over counts as 1.
+    the last value of a list holds for all that follow. An index that the group doesn't run over counts as 1. The name
+    of an index outside stands for its number: what counts so far is all that comes before something.
 
     Args:
-        value: a number, or lists of numbers.
+        value: a number, lists of numbers, or the name of an index.
         indices: numbers of the indices, from 1.
         over: the group's indices, outermost first.
 
     Raises:
-        ValueError: the value is no number and no list of numbers, or its lists go by an index that has no number yet.
+        ValueError: the value is none of these, or goes by an index that has no number yet.
     """
+    if isinstance(value, str):
+        if value not in indices:
+            raise ValueError(f"`{value}` is no count, and no index outside of it")
+        return indices[value]
     position = 0
     while isinstance(value, list) and value:
         if position < len(over) and over[position] not in indices:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import cache
@@ -22,8 +22,9 @@ from resport.errors import DetectError, OptionError
 from resport.mapping.counts import combinations
 from resport.mapping.expansion import DEFAULT_CLASSES, Expansion, expand
 from resport.mapping.folding import FOLDED_NUMBER, fold_digits, fold_names
+from resport.mapping.outlines import folded_texts, nearest_root, outlines_of, roots_of_texts, templates_of
 from resport.mapping.tables import CLASSES, EMBEDDING, MEASURED, Table
-from resport.mapping.templates import Constant, Hole, Template
+from resport.mapping.templates import Template
 from resport.tensors import Manifest
 
 DETECTION_MIN_SCORE = 0.5
@@ -32,12 +33,7 @@ DETECTION_MIN_SCORE = 0.5
 DETECTION_CANDIDATES = 6
 """How many (family, dialect) pairs get the closer look."""
 
-DETECTION_MAX_ROOT = 1_000
-"""A scope in front of the names is no longer than this: the root is put in front of every name of an expansion."""
-
 Remaining = dict[tuple[str, ...], list[str]]
-
-_SEPARATOR = re.compile("[/.]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class Detection:
         unexpected: names of the file that neither the variant nor an ignore rule explains.
         mismatched: names whose shape does not fit.
         evidence: one sentence for each thing that was read off the file.
-        table: the table.
+        expansion: the variant's expansion that the names were held against.
     """
 
     family: str
@@ -70,7 +66,12 @@ class Detection:
     unexpected: tuple[str, ...]
     mismatched: tuple[str, ...]
     evidence: tuple[str, ...]
-    table: Table = field(repr=False, compare=False)
+    expansion: Expansion = field(repr=False, compare=False)
+
+    @property
+    def table(self) -> Table:
+        """The table."""
+        return self.expansion.table
 
     @property
     def num_classes(self) -> int | None:
@@ -101,6 +102,9 @@ class Detection:
             num_classes: the class count that other dialects' names have in them, where it isn't the file's.
         """
         classes = self.named_classes or num_classes or self.num_classes or DEFAULT_CLASSES
+        found = self.expansion
+        if not roots and (classes == found.texts[CLASSES] or not found.table.spells_classes):
+            return found
         return expand(self.table, self.variant, {**(roots or {}), self.dialect: self.root}, classes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,8 +144,9 @@ def detect(
         DetectError: no family explains half of the names, or two explain them alike.
         OptionError: no family has the variant.
     """
-    if variant is not None and not any(variant in table.variants for table in tables):
-        known = ", ".join(name for table in tables for name in table.variants)
+    outlines = outlines_of(tables)
+    if variant is not None and not any(variant in outline.variants for outline in outlines):
+        known = ", ".join(name for outline in outlines for name in outline.variants)
         raise OptionError(f"there is no variant `{variant}`", expected=known, got=variant, hint="resport mappings list")
     found = candidates(manifest, tables, variant=variant, dialect=dialect)
     if not found or (found[0].score < DETECTION_MIN_SCORE and variant is None):
@@ -165,23 +170,26 @@ def candidates(
 ) -> list[Detection]:
     """The nearest detections, best first; empty when no name is known to any family."""
     folded = _folded(manifest)
-    near: list[tuple[int, Table, str, str]] = []
-    for table in tables:
-        for each in table.dialects:
+    outlines = outlines_of(tables)
+    roots = roots_of_texts(folded, frozenset().union(*(texts for each in outlines for texts in each.texts.values())))
+    near: list[tuple[int, int, str, str]] = []
+    for number, outline in enumerate(outlines):
+        for each, texts in outline.texts.items():
             # Another family's dialect is that family's own, unless one asks for it, or for this table alone.
-            wanted = dialect == each or (dialect is None and (len(tables) == 1 or each not in table.foreign))
-            if wanted and (variant is None or variant in table.variants):
-                root, hits = _nearest_root(folded, table, each)
+            wanted = dialect == each or (dialect is None and (len(tables) == 1 or each not in outline.foreign))
+            if wanted and (variant is None or variant in outline.variants):
+                root, hits = nearest_root(roots, texts)
                 if hits:
-                    near.append((hits, table, each, root))
+                    near.append((hits, number, each, root))
     near.sort(key=lambda entry: -entry[0])
     # By the ignore rules of a dialect, which many have in common, the names that none of them explains.
     remaining: Remaining = {}
     found: list[Detection] = []
-    for hits, table, each, root in near[:DETECTION_CANDIDATES]:
+    for hits, number, each, folded_root in near[:DETECTION_CANDIDATES]:
         # A pair that fewer names fit is not looked at where another explains them all.
         if hits == near[0][0] or not any(detection.is_complete for detection in found):
-            found += _detections(manifest, folded, table, each, root, variant, remaining)
+            root = _unfolded_root(folded, folded_root, outlines[number].texts[each])
+            found += _detections(manifest, folded, tables[number], each, root, variant, remaining)
     return sorted(found, key=lambda detection: -detection.score)
 
 
@@ -202,7 +210,7 @@ def measured_sizes(manifest: Manifest, expansion: Expansion, dialect: str) -> di
 def _named_classes(manifest: Manifest, table: Table, dialect: str, root: str) -> int | None:
     """The class count that names have in them, as in ``fc1000``; None where they have none."""
     words = table.words_of(dialect)
-    for template in _templates(table, dialect):
+    for template in templates_of(table, dialect):
         if any(hole.name == CLASSES for hole in template.holes):
             pattern = re.compile(re.escape(root) + template.pattern(words))
             for match in filter(None, map(pattern.fullmatch, manifest)):
@@ -230,42 +238,7 @@ def _folded(manifest: Manifest) -> dict[str, list[str]]:
     return folded
 
 
-def _templates(table: Table, dialect: str) -> list[Template]:
-    cells = [row.cells[dialect] for group in table.groups for row in group.rows]
-    return [cell for cell in cells if not isinstance(cell, Constant)]
-
-
-def _folded_texts(table: Table, dialect: str, template: Template) -> set[str]:
-    """The texts that folded names of a template end with."""
-    fillings = {**table.words_of(dialect), "variant": tuple(table.variants)}
-    spellings = [""]
-    for part in template.parts:
-        if isinstance(part, Hole):
-            choices = fillings.get(part.name, (FOLDED_NUMBER,))
-        else:
-            choices = (part,) if isinstance(part, str) else part.folded
-        spellings = [before + choice for before in spellings for choice in choices]
-    return {fold_digits(spelling) for spelling in spellings}
-
-
-def _nearest_root(folded: Mapping[str, list[str]], table: Table, dialect: str) -> tuple[str, int]:
-    """The text in front of most names that end like the dialect's, with how many do (folded names count once)."""
-    hits: Counter[str] = Counter()
-    texts = set().union(*(_folded_texts(table, dialect, template) for template in _templates(table, dialect)))
-    longest = max(map(len, texts), default=0)
-    for name in folded:
-        # Only the end of a name can be a template's text: a name of a million slashes costs no more than its end.
-        starts = [match.end() for match in _SEPARATOR.finditer(name, max(0, len(name) - longest - 1))]
-        if len(name) <= longest:
-            starts.append(0)
-        hits.update(name[:start] for start in starts if start <= DETECTION_MAX_ROOT and name[start:] in texts)
-    if not hits:
-        return "", 0
-    best, count = max(hits.items(), key=lambda item: (item[1], -len(item[0])))
-    return _unfolded_root(folded, best, texts), count
-
-
-def _unfolded_root(folded: Mapping[str, list[str]], root: str, texts: set[str]) -> str:
+def _unfolded_root(folded: Mapping[str, list[str]], root: str, texts: Set[str]) -> str:
     """The most frequent real spelling of a folded root."""
     pattern = re.compile(re.escape(root).replace(FOLDED_NUMBER, "[0-9]{1,15}"))
     spellings: Counter[str] = Counter()
@@ -304,10 +277,10 @@ def _indices_in_names(
     """Every combination of indices that occurs in the names, corrected for offsets."""
     words = table.words_of(dialect)
     found = set()
-    for template in _templates(table, dialect):
+    for template in templates_of(table, dialect):
         offsets = {hole.name: hole.offset for hole in reversed(template.holes)}
         pattern = re.compile(re.escape(root) + template.pattern(words))
-        for text in _folded_texts(table, dialect, template):
+        for text in folded_texts(table, dialect, template):
             for name in folded.get(fold_digits(root) + text, ()):
                 match = pattern.fullmatch(name)
                 if match:
@@ -368,7 +341,7 @@ def _detection(
         tuple(unexpected),
         tuple(mismatched),
         tuple(evidence),
-        table,
+        expansion,
     )
 
 

@@ -140,8 +140,9 @@ def expand(
     parameters: list[Parameter] = []
     folds: list[ConcreteFold] = []
     for group in table.groups:
+        lines = _lines(table, group, texts, counts, filled)
         for indices in combinations(table, group, counts):
-            parameters.extend(_parameters(table, texts, group, indices, counts, filled))
+            parameters.extend(_parameters(table, group, lines, indices, counts))
         folds.extend(_folds(table, texts, group, counts, filled))
     by_name = {dialect: _by_name(table, dialect, parameters) for dialect in table.dialects}
     _check_folds(table, folds, by_name)
@@ -154,45 +155,61 @@ def layer_of(name: str) -> str:
     return name.rpartition(separator)[0]
 
 
-def _parameters(
-    table: Table,
-    texts: Mapping[str, int | str],
-    group: Group,
-    indices: Mapping[str, int],
-    counts: Mapping[str, Any],
-    roots: Mapping[str, str],
-) -> Iterator[Parameter]:
+@dataclass(slots=True, eq=False, repr=False)
+class _Line:
+    """A row with one choice of words: all that is the same for every number of its group's indices.
+
+    Attributes:
+        row: the row.
+        fan: the indices that some dialect's name has and another's lacks.
+        cells: by dialect the row's name with its root, words and texts in place; only the indices are open.
+        constants: see ``Parameter``; the next two likewise.
+        fans: by dialect.
+        axes: by dialect.
+        sizes: those that are the same for all indices.
+        open_sizes: counts that go by the indices, by axis.
+    """
+
+    row: Row
+    fan: tuple[str, ...]
+    cells: dict[str, Template]
+    constants: dict[str, float]
+    fans: dict[str, tuple[str, ...]]
+    axes: Mapping[str, AxisString]
+    sizes: dict[str, int]
+    open_sizes: dict[str, Any]
+
+
+def _lines(
+    table: Table, group: Group, texts: Mapping[str, int | str], counts: Mapping[str, Any], roots: Mapping[str, str]
+) -> list[_Line]:
+    """What each row of a group expands to, the words already chosen."""
+    lines = []
     for row in group.rows:
-        fan = _fan_indices(row, group.over)
-        if any(indices[index] != 1 for index in fan):
-            continue
         for words in _word_choices(table, row.cells.values()):
             try:
-                yield _parameter(table, texts, group, row, indices, fan, words, counts, roots)
+                lines.append(_line(table, group, row, words, texts, counts, roots))
             except ValueError as error:
                 raise TableError(str(error), file=table.path, group=group.number, row=row.text) from None
+    return lines
 
 
-def _parameter(
+def _line(
     table: Table,
-    texts: Mapping[str, int | str],
     group: Group,
     row: Row,
-    indices: Mapping[str, int],
-    fan: tuple[str, ...],
     words: Mapping[str, int],
+    texts: Mapping[str, int | str],
     counts: Mapping[str, Any],
     roots: Mapping[str, str],
-) -> Parameter:
-    fan_counts = {index: look_up(counts[index], indices, group.over) for index in fan}
-    _check_even(group, fan_counts, indices, counts)
-    names: dict[str, tuple[str, ...]] = {}
+) -> _Line:
+    fan = _fan_indices(row, group.over)
+    cells: dict[str, Template] = {}
     constants: dict[str, float] = {}
     fans: dict[str, tuple[str, ...]] = {}
     for dialect, cell in row.cells.items():
         if isinstance(cell, Constant):
-            names[dialect], fans[dialect] = (), ()
-            constants[dialect] = cell.value
+            constants[dialect], fans[dialect] = cell.value, ()
             continue
         spellings = {
             word: table.words[word][dialect][position]
@@ -200,20 +217,50 @@ def _parameter(
             if dialect in table.words[word]
         }
         fans[dialect] = tuple(index for index in fan if index in cell.depends_on)
-        names[dialect] = tuple(
-            roots[dialect] + cell.fill({**indices, **spellings, **texts, **numbers})
-            for numbers in _numbers({index: fan_counts[index] for index in fans[dialect]})
-        )
+        cells[dialect] = cell.partly_filled({**spellings, **texts}, roots[dialect])
     entry = table.axes[row.axes]
-    sizes = dict(entry.sizes)
+    sizes, open_sizes = dict(entry.sizes), {}
     for axis, size in zip(entry.names, row.sizes, strict=bool(row.sizes)):
-        if size not in MEASURED:
-            sizes[axis] = size if isinstance(size, int) else look_up(counts[size], indices, group.over)
+        if isinstance(size, int):
+            sizes[axis] = size
+        elif size not in MEASURED:
+            open_sizes[axis] = counts[size]
+    axes = {dialect: entry.strings[dialect] for dialect in table.dialects}
+    return _Line(row, fan, cells, constants, fans, axes, sizes, open_sizes)
+
+
+def _parameters(
+    table: Table, group: Group, lines: Sequence[_Line], indices: Mapping[str, int], counts: Mapping[str, Any]
+) -> Iterator[Parameter]:
+    for line in lines:
+        if any(indices[index] != 1 for index in line.fan):
+            continue
+        try:
+            yield _parameter(group, line, indices, counts)
+        except ValueError as error:
+            raise TableError(str(error), file=table.path, group=group.number, row=line.row.text) from None
+
+
+def _parameter(group: Group, line: _Line, indices: Mapping[str, int], counts: Mapping[str, Any]) -> Parameter:
+    fan_counts = {index: look_up(counts[index], indices, group.over) for index in line.fan}
+    _check_even(group, fan_counts, indices, counts)
+    names: dict[str, tuple[str, ...]] = {}
+    for dialect, fan in line.fans.items():
+        cell = line.cells.get(dialect)
+        if cell is None:
+            names[dialect] = ()
+        elif not fan:
+            names[dialect] = (cell.fill(indices),)
+        else:
+            every = _numbers({index: fan_counts[index] for index in fan})
+            names[dialect] = tuple(cell.fill({**indices, **numbers}) for numbers in every)
+    sizes = dict(line.sizes)
+    for axis, size in line.open_sizes.items():
+        sizes[axis] = look_up(size, indices, group.over)
     for index, count in fan_counts.items():
         if sizes.setdefault(index, count) != count:
             raise ValueError(f"axis `{index}` has size {sizes[index]}, and index `{index}` counts to {count}")
-    axes = {dialect: entry.strings[dialect] for dialect in table.dialects}
-    return Parameter(names, constants, axes, fans, sizes, group.number, group.optional, row.text)
+    return Parameter(names, line.constants, line.axes, line.fans, sizes, group.number, group.optional, line.row.text)
 
 
 def _check_even(

@@ -32,14 +32,14 @@ class Operation:
     inverse: str
 
 
-def bias_into_mean(mean: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Fold the bias of a convolution into the moving mean of the batch norm after it: ``BN(x + b)``.
+def bias_into_mean(mean: np.ndarray, *biases: np.ndarray) -> np.ndarray:
+    """Fold what is added to the input of a batch norm into its moving mean: ``BN(x + b + ...)``.
 
     Args:
         mean: moving mean ``(n,)``.
-        bias: bias of the convolution in front ``(n,)``.
+        biases: bias of the convolution in front ``(n,)``; of several, where their outputs are summed.
     """
-    return _rounded(_wide(mean) - _wide(bias), mean)
+    return _rounded(_wide(mean) - sum(map(_wide, biases)), mean)
 
 
 def bias_out_of_mean(mean: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -122,11 +122,14 @@ FOLDS = (
 )
 """The operations that a table's ``folds`` may name."""
 
+GATHERED = frozenset({"bias_into_mean"})
+"""Those of them that are carried out once for all folds into one tensor, so that what is summed is rounded once."""
+
 ALONG_AXIS = frozenset({"gamma_into_kernel"})
 """Those of them that act along an axis, which the fold names."""
 
 OPERATIONS: Mapping[str, Operation] = {
-    "bias_into_mean": Operation(bias_into_mean, 1, "mean - bias", "bias_out_of_mean"),
+    "bias_into_mean": Operation(bias_into_mean, 1, "mean - bias, of all biases that go there", "bias_out_of_mean"),
     "bias_out_of_mean": Operation(bias_out_of_mean, 1, "mean + bias", "bias_into_mean"),
     "scale_into_gamma": Operation(
         scale_into_gamma, 1, "gamma * scale", "none: infinitely many pairs of factors have one product"

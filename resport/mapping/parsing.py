@@ -10,6 +10,7 @@ import hashlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ def parse_table(path: Path, folder: Path) -> Table:
         path = _shipped(path.name, folder)
     if not path.is_file():
         raise SourceNotFoundError(f"there is no table at `{path}`", hint="resport mappings list")
-    common, common_bytes = _read_toml(folder / COMMON_FILE)
-    own, own_bytes = _read_toml(path)
+    common, common_bytes = read_toml(folder / COMMON_FILE)
+    own, own_bytes = read_toml(path)
     digest = hashlib.sha256(common_bytes + own_bytes).hexdigest()
     return _Parser(str(path), own, common).table(digest)
 
@@ -51,14 +52,24 @@ def _shipped(name: str, folder: Path) -> Path:
     return folder / f"{name}.toml"
 
 
-def _read_toml(path: Path) -> tuple[dict[str, Any], bytes]:
+def read_toml(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The values of a file, which are not to be changed, and its bytes.
+
+    Raises:
+        TableError: it is no TOML.
+    """
     content = path.read_bytes()
     try:
-        return tomllib.loads(content.decode("utf-8")), content
+        return _parsed(content), content
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TableError(f"this is no TOML: {error}", file=str(path)) from None
     except RecursionError:
         raise TableError("lists or sections are nested too deeply", file=str(path)) from None
+
+
+@lru_cache(maxsize=2)  # what all tables share, and one of them
+def _parsed(content: bytes) -> dict[str, Any]:
+    return tomllib.loads(content.decode("utf-8"))
 
 
 class _Parser(Sections):
@@ -119,8 +130,8 @@ class _Parser(Sections):
         prefixes = dict(zip(self.dialects, (self.template(text, holes) for text in prefix), strict=True))
         rows = tuple(self.row(row, prefixes, over) for row in group.get("rows", ()))
         self.row_text = None
-        if not rows:
-            raise self.error("the group has no rows")
+        if not rows and not group.get("folds"):
+            raise self.error("the group has neither rows nor folds")
         folds = tuple(self.fold(fold, prefixes, holes) for fold in group.get("folds", ()))
         return Group(number, over, rows, bool(group.get("optional", False)), folds)
 
@@ -134,6 +145,12 @@ class _Parser(Sections):
             lacking = [name for name, counts in self.section("variants").items() if index not in counts]
             if lacking:
                 raise self.error(f"the group runs over `{index}`, which variant `{lacking[0]}` doesn't count")
+            for name, counts in self.section("variants").items():
+                if isinstance(counts[index], str) and counts[index] not in over[: over.index(index)]:
+                    raise self.error(
+                        f"variant `{name}` counts `{index}` as far as `{counts[index]}`, "
+                        "which is no index of the group outside of it"
+                    )
 
     def row(self, row: Sequence[str], prefixes: Mapping[str, Template], over: tuple[str, ...]) -> Row:
         self.row_text = next((str(cell) for cell in row if not str(cell).startswith("=")), None)

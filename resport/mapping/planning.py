@@ -10,6 +10,7 @@ from resport.errors import PlanError
 from resport.mapping.detection import ignored_kind, measured_sizes
 from resport.mapping.expansion import ConcreteFold, Expansion, Parameter, layer_of
 from resport.mapping.folding import fold_names, shortened
+from resport.mapping.ops import GATHERED
 from resport.mapping.plan import Adjustment, Check, Fill, Ignored, Move, Plan, PlanOptions, ignore_rule, stored
 from resport.mapping.tables import CLASSES, MEASURED, RGB
 from resport.tensors import Manifest, TensorSpec
@@ -287,7 +288,10 @@ class _Planner:
             # A tensor that goes nowhere itself takes nothing along, and what is stacked has no fold of its own.
             if fold.dialect != self.source_dialect or into not in moved or not checked.issuperset(operands):
                 continue
-            if operands:
+            taken = folds.get(into)
+            if taken and fold.op in GATHERED and taken[-1].op == fold.op:
+                taken[-1] = Adjustment(fold.op, (*taken[-1].operands, *operands))
+            elif operands:
                 folds.setdefault(into, []).append(Adjustment(fold.op, operands, self.fold_axis(fold)))
             elif shift:
                 folds.setdefault(into, []).append(Adjustment(fold.op, value=shift))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from functools import cache
 
 from resport.dtypes import OPAQUE
 from resport.mapping.detection import ignored_kind
-from resport.mapping.parsing import COMMON_FILE
+from resport.mapping.parsing import COMMON_FILE, read_toml
 from resport.mapping.tables import tables_folder
 from resport.tensors import TensorSpec
 
@@ -31,7 +30,7 @@ def role_of(spec: TensorSpec) -> str:
 
 @cache
 def _role_globs() -> Mapping[str, tuple[str, ...]]:
-    common = tomllib.loads((tables_folder() / COMMON_FILE).read_text(encoding="utf-8"))
+    common = read_toml(tables_folder() / COMMON_FILE)[0]
     globs: dict[str, tuple[str, ...]] = {}
     for kinds in (*common["ignore"].values(), common["roles"]):
         for kind, patterns in kinds.items():

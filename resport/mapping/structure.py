@@ -64,6 +64,12 @@ def count(value: Any, place: str) -> None:
         count(item, f"{place}, item {position}")
 
 
+def count_or_index(value: Any, place: str) -> None:
+    """A count, or the name of an index in quotes."""
+    if not isinstance(value, str):
+        count(value, place)
+
+
 def list_of(kind: Kind) -> Kind:
     """A list whose items are all of one kind."""
 
@@ -113,7 +119,7 @@ TABLE = record(
     {
         "family": text,
         "columns": list_of(text),
-        "variants": section_of(section_of(count)),
+        "variants": section_of(section_of(count_or_index)),
         "root": section_of(text),
         "sizes": section_of(count),
         "group": list_of(section_of(lambda value, place: None)),

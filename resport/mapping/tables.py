@@ -7,7 +7,7 @@ look-up turned round. What a table may say is described in docs/tables.md; ``res
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -172,6 +172,14 @@ class Table:
             raise OptionError(f"family `{self.family}` has no variant `{name}`", expected=", ".join(self.variants))
         return self.variants[name]
 
+    @property
+    def spells_classes(self) -> bool:
+        """Whether some name has the class count in it, as in ``fc1000``."""
+        cells = [cell for group in self.groups for row in group.rows for cell in row.cells.values()]
+        ordered = [template for templates in self.order.values() for template in templates]
+        templates = [each for each in (*cells, *ordered, *self.roots.values()) if isinstance(each, Template)]
+        return any(CLASSES in template.depends_on for template in templates)
+
     def words_of(self, dialect: str) -> dict[str, tuple[str, ...]]:
         """The words that a dialect has."""
         return {word: spellings[dialect] for word, spellings in self.words.items() if dialect in spellings}
@@ -208,6 +216,8 @@ def load_table(path: str | Path) -> Table:
 
 
 @cache
-def shipped_tables() -> tuple[Table, ...]:
-    """All shipped tables, read once."""
-    return tuple(load_table(path) for path in table_paths())
+def shipped_tables() -> Sequence[Table]:
+    """All shipped tables; each is read when it is first needed, and once."""
+    from resport.mapping.outlines import ShippedTables
+
+    return ShippedTables()

@@ -165,7 +165,23 @@ class Template:
         Raises:
             ValueError: an index with its offset is below zero.
         """
-        return "".join(part if isinstance(part, str) else _filled(part, values) for part in self.parts)
+        return "".join([part if isinstance(part, str) else _filled(part, values) for part in self.parts])
+
+    def partly_filled(self, values: Mapping[str, int | str], before: str = "") -> Template:
+        """The template that is left when some of its holes have a value.
+
+        Args:
+            values: numbers and texts by hole name; other plain holes stay open, and so do those that go by indices.
+            before: text to put in front.
+        """
+        parts: list[str | Hole | Number | Spelling] = [before]
+        for part in self.parts:
+            piece = _filled(part, values) if isinstance(part, Hole) and part.name in values else part
+            if isinstance(piece, str) and isinstance(parts[-1], str):
+                parts[-1] += piece
+            else:
+                parts.append(piece)
+        return Template(before + self.text, tuple(parts))
 
     def pattern(self, words: Mapping[str, Sequence[str]], variant: str = "[^/]+") -> str:
         """The regular expression that the template's names match; each index is a named group.

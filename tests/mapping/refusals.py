@@ -339,7 +339,7 @@ REFUSALS = [
         "no_rows",
         'rows = [\n  ["stem/weights", "stem/kernel", "conv 3 3 3 4"],\n]',
         "",
-        "`FILE`, group 1: the group has no rows",
+        "`FILE`, group 1: the group has neither rows nor folds",
         None,
     ),
     Refusal(
@@ -394,10 +394,24 @@ REFUSALS = [
     Refusal(
         "kind_count",
         "toy_b = { b = 3, u = 1 }",
-        'toy_b = { b = 3, u = "1" }',
-        "`FILE`: `variants.toy_b.u` is of the wrong kind\n"
+        'toy_b = { b = 3, u = ["1"] }',
+        "`FILE`: `variants.toy_b.u, item 1` is of the wrong kind\n"
         "  expected: a whole number or a list of them\n"
         "  got:      the text 1",
+        None,
+    ),
+    Refusal(
+        "count_as_far_as_nothing",
+        "toy_b = { b = 3, u = 1 }",
+        'toy_b = { b = 3, u = "c" }',
+        "`FILE`, group 2: variant `toy_b` counts `u` as far as `c`, which is no index of the group outside of it",
+        None,
+    ),
+    Refusal(
+        "count_as_far_as_an_inner_index",
+        "toy_b = { b = 3, u = 1 }",
+        'toy_b = { b = "u", u = 1 }',
+        "`FILE`, group 2: variant `toy_b` counts `b` as far as `u`, which is no index of the group outside of it",
         None,
     ),
     Refusal(

@@ -101,7 +101,12 @@ def test_a_broken_table_is_seen(edit: tuple[str, str], load: Load) -> None:
     """The comparisons above can fail: one edit of a copy, and names or shapes differ."""
     text = (tables_folder() / "resnet_v2.toml").read_text(encoding="utf-8")
     assert edit[0] in text
-    expansion = expansion_of("v2", 50, load(text.replace(edit[0], edit[1], 1)))
+    try:
+        expansion = expansion_of("v2", 50, load(text.replace(edit[0], edit[1], 1)))
+    except TableError as error:
+        # The table contradicts itself: the edited name is no longer that of its folds.
+        assert "a fold names" in str(error)
+        return
     slim = {
         name: expansion.by_name["slim"][name].shape("slim", {"classes": 1001}) for name in expansion.by_name["slim"]
     }
@@ -306,6 +311,7 @@ def test_order_of_indices_that_no_group_has(load: Load) -> None:
         ([[1, 2], [3, 4]], {"b": 2, "u": 7}, ("b", "u"), 4),
         ([[1, 2], [3, 4]], {"b": 2}, ("b",), 3),
         ([1, [2, 3]], {"b": 2, "u": 2}, ("b", "u"), 3),
+        ("u", {"b": 2, "u": 7}, ("b", "u", "before"), 7),
     ],
 )
 def test_look_up(value: object, indices: dict[str, int], over: tuple[str, ...], number: int) -> None:

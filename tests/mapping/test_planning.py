@@ -277,6 +277,36 @@ def test_several_folds_into_one_tensor(load: Load) -> None:
     np.testing.assert_array_equal(result["toy_a/block1/unit_1/conv/BatchNorm/moving_mean"], expected)
 
 
+def test_biases_of_all_that_comes_before(load: Load) -> None:
+    """A group of folds alone, and a count that is an index: each mean takes the biases of its block so far."""
+    text = TOY.replace("u = [2, 1] }", 'u = [3, 1], later = [2, 0], before = "later" }').replace(
+        "u = 1 }", 'u = 1, later = 0, before = "later" }'
+    )
+    text += """
+[[group]]
+over = ["b", "later", "before"]
+folds = [
+  { dialect = "keras", op = "bias_into_mean", into = "stage{b+1}_{later+1}_bn/moving_mean", with = ["stage{b+1}_{before}_conv/bias"] },
+]
+"""
+    table = load(text)
+    manifest = toy_manifest(table, "keras")
+    plan = plan_toy(table, manifest, "keras", "slim", fold=True)
+    folds = {move.sources[0]: move.adjustments for move in plan.moves if move.adjustments}
+    assert {name: [each.operands for each in adjustments] for name, adjustments in folds.items()} == {
+        "stage2_1_bn/moving_mean": [("stage2_1_conv/bias",)],
+        "stage2_2_bn/moving_mean": [("stage2_2_conv/bias", "stage2_1_conv/bias")],
+        "stage2_3_bn/moving_mean": [("stage2_3_conv/bias", "stage2_1_conv/bias", "stage2_2_conv/bias")],
+        "stage3_1_bn/moving_mean": [("stage3_1_conv/bias",)],
+    }
+    values = values_of(manifest)
+    single = {name: (value / 7).astype("f4") for name, value in values.items()}
+    result = carried_out(plan, single)["toy_a/block1/unit_3/conv/BatchNorm/moving_mean"]
+    wide = {name: value.astype("f8") for name, value in single.items()}
+    taken = sum(wide[f"stage2_{unit}_conv/bias"] for unit in (3, 1, 2))
+    np.testing.assert_array_equal(result, (wide["stage2_3_bn/moving_mean"] - taken).astype("f4"))
+
+
 def test_what_cannot_be_folded_is_still_checked(load: Load) -> None:
     """The mean itself is a constant in slim: it takes no bias along, and no bias gets lost with it."""
     text = TOY.replace(

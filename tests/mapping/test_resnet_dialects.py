@@ -74,7 +74,7 @@ PAIRS = {
         "conv0/bn/gamma": "bn1.weight",
         "linear/b": "fc.bias",
     },
-    # FACTS' map, written out: what tensorpack normalises behind a group, timm does in front of the next stage.
+    # The measured map, written out: what tensorpack normalises behind a group, timm does in front of the next stage.
     "preact_resnet": {
         "conv0/bn/gamma": "stages.0.blocks.0.norm1.weight",
         "group0/bnlast/bn/beta": "stages.1.blocks.0.norm1.bias",
@@ -119,8 +119,9 @@ def test_values_are_moved_bit_for_bit_through_the_axes(family: str, tmp_path: Pa
 def test_slims_biases_go_to_the_biased_timm_network_alone(tmp_path: Path) -> None:
     source, target = tmp_path / "slim.safetensors", tmp_path / "torch.safetensors"
     initialize("resnet_v2_50", source, num_classes=7)
-    with pytest.raises(PlanError, match=r"conv1/biases must be 0 throughout"):
+    with pytest.raises(PlanError, match=r"conv1/biases must be 0 throughout") as caught:
         resport.convert(source, target, to="torch")
+    assert "--fold" in caught.value.hint
     report = resport.convert(source, target, to="torch_bias")
     assert len(report.filled) == 32
     assert any("stem_type" in warning for warning in report.warnings)

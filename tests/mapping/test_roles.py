@@ -26,7 +26,11 @@ from resport.tensors import TensorSpec
         ("bn1.num_batches_tracked", "step"),
         ("mean_rgb", "preprocessing"),
         ("resnet_v1_50/mean_rgb", "preprocessing"),
+        ("dropout/seed_generator_3/seed_generator_state", "random"),
+        ("metrics/mean/0", "metric"),
+        ("total", "metric"),
         ("momentum/weights", "weight"),
+        ("normalization/count", "weight"),
         ("global_step_embedding", "weight"),
     ],
 )
