@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resport.architectures.keras_network import LoadedByName, load_by_name
 from resport.architectures.network import Network
 from resport.architectures.registry import call_builder, find_builder, resolve, variants
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Network", "build", "end_points", "open_network", "variants"]
+__all__ = ["LoadedByName", "Network", "build", "end_points", "load_by_name", "open_network", "variants"]
 
 
 def build(variant: str, dialect: str, **options: Any) -> Any:
@@ -26,7 +27,8 @@ def build(variant: str, dialect: str, **options: Any) -> Any:
         dialect: ``slim``, ``keras`` or another that the variant's family has a builder for.
         **options: ``num_classes``, ``include_top``, ``input_size``, ``dtype``, ``batch_size``, ``global_pool``,
             ``output_stride``, ``include_root_block``; for slim also ``is_training``, ``spatial_squeeze`` and
-            ``scope``; for Keras also ``trainable``, ``pool1`` and ``classifier_activation``.
+            ``scope``; for Keras also ``trainable``, ``data_format``, ``pool1`` and ``classifier_activation``. An option
+            that a builder has not is an error that lists those that it has.
 
     Returns:
         A ``keras.Model`` for Keras' dialects, a ``SlimNetwork`` for those of TF1 graphs.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from resport.architectures.network import check_option
 from resport.errors import OptionError
 
 FORMS = ("grouped", "concat", "split", "dense")
@@ -95,10 +96,10 @@ class Bottlenecks:
     small_images: bool = False
 
     def __post_init__(self) -> None:
-        _check("stride_on", self.stride_on, STRIDES)
-        _check("padding", self.padding, PADDINGS)
-        _check("pool1", self.pool1, POOLS)
-        _check("form", self.form, FORMS)
+        check_option("stride_on", self.stride_on, STRIDES)
+        check_option("padding", self.padding, PADDINGS)
+        check_option("pool1", self.pool1, POOLS)
+        check_option("form", self.form, FORMS)
         if not len(self.units) == len(self.depths) == len(self.widths):
             raise OptionError(
                 "each block has units, a depth and a width",
@@ -126,8 +127,3 @@ class Bottlenecks:
                 blocks[-1].append(Unit(block, number, inputs, width, depth, strides, self.groups, squeezed))
                 inputs = depth
         return blocks
-
-
-def _check(option: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise OptionError(f"`{option}` has no value `{value}`", expected=f"one of {', '.join(known)}", got=value)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resport.architectures.frameworks import quiet_import_module
+from resport.architectures.network import check_dtype, check_option
 
 if TYPE_CHECKING:
     import keras
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 BATCH_NORM_EPSILON = 1.001e-5
 """Epsilon of keras.applications' ResNets, and what TensorFlow 1's fused batch norm made of slim's 1e-5."""
 
+DATA_FORMATS = ("channels_last", "channels_first")
+
 
 @dataclass(frozen=True, slots=True)
 class LayerMaker:
-    """Makes stock layers of one dtype and applies them.
+    """Makes stock layers of one dtype and one layout, and applies them.
 
     Attributes:
         dtype: ``float32`` or ``float64``.
@@ -29,6 +32,9 @@ class LayerMaker:
         data_format: ``channels_last`` or ``channels_first``; kernels are the same in both.
         momentum: decay of batch norm's moving statistics.
         weight_decay: weight of the L2 loss on kernels.
+
+    Raises:
+        OptionError: another dtype or layout.
     """
 
     dtype: str
@@ -36,6 +42,10 @@ class LayerMaker:
     data_format: str = "channels_last"
     momentum: float = 0.99
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_dtype(self.dtype)
+        check_option("data_format", self.data_format, DATA_FORMATS)
 
     @property
     def channel_axis(self) -> int:
@@ -189,8 +199,11 @@ class LayerMaker:
 
 
 def layer_output(model: keras.Model, name: str) -> keras.KerasTensor | None:
-    """The output of a layer, or None where the model has no such layer."""
-    return next((layer.output for layer in model.layers if layer.name == name), None)
+    """The output of a layer, or None where the model has no such layer; a map has its channels last in any layout."""
+    output = next((layer.output for layer in model.layers if layer.name == name), None)
+    if output is None or len(output.shape) < 4 or not is_channels_first(model):
+        return output
+    return quiet_import_module("keras").ops.moveaxis(output, 1, -1)
 
 
 def is_channels_first(model: keras.Model) -> bool:

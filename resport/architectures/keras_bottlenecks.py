@@ -7,7 +7,6 @@ networks. They stride in the first unit of a block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,24 +18,16 @@ from resport.architectures.keras_blocks import (
     classifier_end_points,
     is_channels_first,
 )
-from resport.architectures.network import check_dtype, height_and_width
-from resport.errors import OptionError
+from resport.architectures.network import height_and_width
 
 if TYPE_CHECKING:
     import keras
-
-DATA_FORMATS = ("channels_last", "channels_first")
 
 
 def build(
     variant: str,
     *,
-    units: Sequence[int],
-    depths: Sequence[int],
-    widths: Sequence[int],
-    groups: int = 1,
-    reduction: int | None = None,
-    small_images: bool = False,
+    plan: Bottlenecks,
     epsilon: float = BATCH_NORM_EPSILON,
     num_classes: int | None,
     include_top: bool = True,
@@ -44,10 +35,6 @@ def build(
     batch_size: int | None = None,
     dtype: str = "float32",
     trainable: bool = True,
-    stride_on: str = "conv2",
-    padding: str = "same",
-    pool1: str = "same",
-    form: str = "grouped",
     data_format: str = "channels_last",
     classifier_activation: str | None = "softmax",
 ) -> keras.Model:
@@ -55,12 +42,7 @@ def build(
 
     Args:
         variant: name of the variant; the model's name.
-        units: units in each block.
-        depths: channels that go out of each block.
-        widths: channels of each block's 3x3 convolutions.
-        groups: paths of the 3x3 convolutions.
-        reduction: channels over channels inside of the gate; None without gates.
-        small_images: the network for 32x32 images, see ``Bottlenecks``.
+        plan: the blocks, and how they are computed.
         epsilon: of batch norm.
         num_classes: width of the classifier; None for no classifier.
         include_top: False leaves the classifier out.
@@ -68,10 +50,6 @@ def build(
         batch_size: images in a batch, or None to leave it open.
         dtype: ``float32`` or ``float64``, of every layer.
         trainable: False freezes the model.
-        stride_on: ``conv1`` or ``conv2``.
-        padding: ``same`` or ``symmetric``, of strided convolutions.
-        pool1: ``same`` or ``padded``.
-        form: ``grouped``, ``concat``, ``split`` or ``dense``.
         data_format: ``channels_last`` or ``channels_first``, of input and maps; the weights are the same.
         classifier_activation: ``softmax``, or None for logits.
 
@@ -79,10 +57,7 @@ def build(
         OptionError: an option that cannot be meant.
         MissingDependencyError: Keras or its backend is not installed.
     """
-    plan = Bottlenecks(units, depths, widths, groups, reduction, stride_on, padding, pool1, form, small_images)
-    if data_format not in DATA_FORMATS:
-        raise OptionError("channels come last or first", expected=" or ".join(DATA_FORMATS), got=data_format)
-    layers = LayerMaker(check_dtype(dtype), epsilon, data_format)
+    layers = LayerMaker(dtype, epsilon, data_format)
     inputs = layers.input((*height_and_width(input_size), 3), batch_size)
     network = _Network(layers, plan)
     net = network.root(inputs)
@@ -91,7 +66,7 @@ def build(
             net = network.unit(net, unit)
     net = layers.global_average_pool(net, "avg_pool")
     if include_top and num_classes:
-        net = layers.dense(net, num_classes, "predictions", classifier_activation, use_bias=not small_images)
+        net = layers.dense(net, num_classes, "predictions", classifier_activation, use_bias=not plan.small_images)
     model = quiet_import_module("keras").Model(inputs, net, name=variant)
     model.trainable = trainable
     return model

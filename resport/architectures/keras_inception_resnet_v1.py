@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from resport.architectures.frameworks import quiet_import_module
 from resport.architectures.keras_blocks import LayerMaker, layer_output
-from resport.architectures.network import check_dtype, height_and_width
+from resport.architectures.network import height_and_width
 from resport.architectures.slim_inception_resnet_v1 import (
     BATCH_NORM_DECAY,
     BATCH_NORM_EPSILON,
@@ -34,10 +34,11 @@ class FacenetLayers:
 
     Args:
         dtype: ``float32`` or ``float64``.
+        data_format: ``channels_last`` or ``channels_first``.
     """
 
-    def __init__(self, dtype: str) -> None:
-        self.layers = LayerMaker(dtype, epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_DECAY)
+    def __init__(self, dtype: str, data_format: str) -> None:
+        self.layers = LayerMaker(dtype, BATCH_NORM_EPSILON, data_format, momentum=BATCH_NORM_DECAY)
 
     def conv(
         self, net: keras.KerasTensor, filters: int, size: Size, name: str, strides: int = 1, padding: str = "same"
@@ -53,7 +54,7 @@ class FacenetLayers:
         """The input and the scaled projection of all branches; all but the last block are activated."""
         layers = self.layers
         up = layers.concatenate(branches, f"{name}_Concatenate")
-        up = layers.conv(up, net.shape[-1], 1, f"{name}_Conv2d_1x1", padding="same")
+        up = layers.conv(up, net.shape[layers.channel_axis], 1, f"{name}_Conv2d_1x1", padding="same")
         net = layers.add([net, layers.rescale(up, scale, f"{name}_Scale")], f"{name}_Add")
         return net if name == LAST_BLOCK else layers.relu(net, f"{name}_Activation")
 
@@ -119,6 +120,7 @@ def build(
     input_size: tuple[int, int] | int | None = 160,
     batch_size: int | None = None,
     dtype: str = "float32",
+    data_format: str = "channels_last",
     trainable: bool = True,
 ) -> keras.Model:
     """Build the Keras model.
@@ -132,6 +134,7 @@ def build(
         input_size: height and width, one number for both, or None to leave them open.
         batch_size: images in a batch, or None to leave it open.
         dtype: ``float32`` or ``float64``, of every layer.
+        data_format: ``channels_last`` or ``channels_first``, of input and maps; the weights are the same.
         trainable: False freezes the model.
 
     Returns:
@@ -143,7 +146,7 @@ def build(
         MissingDependencyError: Keras or its backend is not installed.
     """
     check_embedding_size(embedding_size)
-    made = FacenetLayers(check_dtype(dtype))
+    made = FacenetLayers(dtype, data_format)
     inputs = made.layers.input((*height_and_width(input_size), 3), batch_size)
     net = made.stem(inputs)
     for number in range(1, 6):

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from resport.architectures.frameworks import quiet_import_module, quiet_tracing
 from resport.architectures.keras_blocks import is_channels_first
-from resport.architectures.network import check_images, read_fitting, squeeze_map
+from resport.architectures.network import check_dtype, check_images, read_fitting, squeeze_map
 from resport.errors import OptionError
 from resport.tensors import random_tensor
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
+
+
+XLA = "XLA's kernels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class KerasNetwork:
     Attributes:
         model: the model.
         variables: variables by ``layer/variable``, in the order of ``model.weights``.
+        end_points: symbolic tensors by canonical name, in network order.
     """
 
     def __init__(self, model: keras.Model, end_points: Mapping[str, keras.KerasTensor]) -> None:
@@ -79,7 +83,8 @@ class KerasNetwork:
         self.variables: dict[str, Any] = {
             f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.weights
         }
-        self._end_point_names = tuple(end_points)
+        self.end_points = dict(end_points)
+        self._is_compiled = is_channels_first(model)
         self._tapped = quiet_import_module("keras").Model(model.inputs, list(end_points.values()))
 
     @property
@@ -99,9 +104,48 @@ class KerasNetwork:
         for name, variable in self.variables.items():
             variable.assign(read_fitting(values, name, tuple(variable.shape), variable.dtype))
 
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        """Give some variables other values.
+
+        Args:
+            values: arrays by name, of the variables' shapes.
+
+        Raises:
+            OptionError: a value of another shape.
+        """
+        for name in values:
+            variable = self.variables[name]
+            variable.assign(read_fitting(values, name, tuple(variable.shape), variable.dtype))
+
     def initialize(self, seed: int) -> None:
         """Fill every variable with random values on which mistakes show; the same seed gives the same values."""
         self.load(lambda name: random_tensor(name, tuple(self.variables[name].shape), seed))
+
+    def compute_in(self, dtype: str) -> None:
+        """Compute in another dtype from now on; the variables keep theirs and are cast when they are used.
+
+        A second network of the other dtype would compute the same, and cost as much again to build and to load.
+
+        Args:
+            dtype: ``float32`` or ``float64``.
+        """
+        # Models can be layers of models: theirs compute too.
+        for layer in self.model._flatten_layers(include_self=False):
+            layer.dtype_policy = _policy(check_dtype(dtype), layer.variable_dtype)
+
+    @property
+    def executions(self) -> tuple[str, ...]:
+        """Other ways to compute the same, for ``execute``. Eager TensorFlow's threads are the process's own."""
+        backend = quiet_import_module("keras").backend.backend()
+        return () if backend != "tensorflow" or self._is_compiled else (XLA,)
+
+    def execute(self, how: str | None) -> None:
+        """Compute in another way from now on.
+
+        Args:
+            how: one of ``executions``; None for the usual one.
+        """
+        self._is_compiled = how == XLA or is_channels_first(self.model)
 
     def forward(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Run the model as in inference.
@@ -118,12 +162,16 @@ class KerasNetwork:
         ops = quiet_import_module("keras").ops
         run: Callable[..., Any] = functools.partial(self._tapped, training=False)
         if is_channels_first(self.model):
-            images, run = images.transpose(0, 3, 1, 2), _compiled(run)
+            images = images.transpose(0, 3, 1, 2)
+        if self._is_compiled:
+            run = _compiled(run)
         check_images(images, tuple(self.model.inputs[0].shape))
         with quiet_tracing():
             values = run([images.astype(self.model.inputs[0].dtype)])
+        # Keras gives a single output bare, however it was asked for.
+        values = [values] if len(self.end_points) == 1 else values
         arrays = (squeeze_map(ops.convert_to_numpy(value)) for value in values)
-        return dict(zip(self._end_point_names, arrays, strict=True))
+        return dict(zip(self.end_points, arrays, strict=True))
 
     def close(self) -> None:
         """Let the variables go. Closing twice is allowed."""
@@ -149,3 +197,11 @@ def _compiled(run: Callable[..., Any]) -> Callable[..., Any]:
         return run
     compiled: Callable[..., Any] = quiet_import_module("tensorflow").function(run, jit_compile=True)
     return compiled
+
+
+def _policy(compute_dtype: str, variable_dtype: str) -> Any:
+    """The dtypes of a layer. Keras names no pair of float32 and float64, but asks a policy for each of the two."""
+    base = quiet_import_module("keras").DTypePolicy
+    if compute_dtype == variable_dtype:
+        return base(compute_dtype)
+    return type("ComputeDTypePolicy", (base,), {"compute_dtype": compute_dtype})(variable_dtype)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from resport.architectures.frameworks import quiet_import_module
 from resport.architectures.keras_blocks import LayerMaker, classifier_end_points, layer_output
-from resport.architectures.network import check_dtype, height_and_width
+from resport.architectures.network import check_option, height_and_width
 from resport.architectures.output_stride import UnitStep, blocks_output_stride, schedule_units
 from resport.errors import OptionError
 
@@ -40,6 +40,7 @@ def build(
     channels: int | None = None,
     batch_size: int | None = None,
     dtype: str = "float32",
+    data_format: str = "channels_last",
     trainable: bool = True,
     global_pool: bool = True,
     output_stride: int | None = None,
@@ -60,6 +61,7 @@ def build(
         channels: channels of the input; 3, or 64 without the root block.
         batch_size: images in a batch, or None to leave it open.
         dtype: ``float32`` or ``float64``, of every layer.
+        data_format: ``channels_last`` or ``channels_first``, of input and maps; the weights are the same.
         trainable: False freezes the model. Whether batch norm uses the batch's own statistics is said in the call.
         global_pool: average over the map before the classifier; without it the classifier runs on the map.
         output_stride: input size over the size of the last map; None takes every stride.
@@ -71,9 +73,10 @@ def build(
         OptionError: an option that cannot be meant.
         MissingDependencyError: Keras or its backend is not installed.
     """
-    if pool1 not in POOL1:
-        raise OptionError("pool1 is padded in one of two ways", expected=" or ".join(POOL1), got=pool1)
-    layers = LayerMaker(check_dtype(dtype))
+    check_option("pool1", pool1, POOL1)
+    layers = LayerMaker(dtype, data_format=data_format)
+    if include_top and num_classes and not global_pool and data_format == "channels_first":
+        raise OptionError("a classifier on the map takes its last axis for the channels", got=data_format)
     channels = channels or (3 if include_root_block else ROOT_DEPTH)
     inputs = net = layers.input((*height_and_width(input_size), channels), batch_size)
     if include_root_block:
@@ -119,7 +122,7 @@ def _unit_v1(
     layers: LayerMaker, inputs: keras.KerasTensor, depth: int, stride: int, rate: int, name: str
 ) -> keras.KerasTensor:
     shortcut = inputs
-    if inputs.shape[-1] != 4 * depth:
+    if inputs.shape[layers.channel_axis] != 4 * depth:
         shortcut = layers.conv(inputs, 4 * depth, 1, f"{name}_0_conv", strides=stride)
         shortcut = layers.batch_norm(shortcut, f"{name}_0_bn")
     net = layers.conv(inputs, depth, 1, f"{name}_1_conv", strides=stride)
@@ -147,7 +150,7 @@ def _unit_v2(
     layers: LayerMaker, inputs: keras.KerasTensor, depth: int, step: UnitStep, name: str, pool: str
 ) -> keras.KerasTensor:
     preact = layers.relu(layers.batch_norm(inputs, f"{name}_preact_bn"), f"{name}_preact_relu")
-    if inputs.shape[-1] != 4 * depth:
+    if inputs.shape[layers.channel_axis] != 4 * depth:
         shortcut = layers.conv(preact, 4 * depth, 1, f"{name}_0_conv", strides=step.stride)
     elif step.stride > 1:
         shortcut = layers.max_pool(inputs, 1, step.stride, pool)

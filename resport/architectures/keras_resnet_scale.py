@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from resport.architectures.frameworks import quiet_import_module
 from resport.architectures.keras_blocks import LayerMaker, layer_output
 from resport.architectures.keras_scale import scale_layer
-from resport.architectures.network import check_dtype, height_and_width
-from resport.errors import OptionError
+from resport.architectures.network import check_option, height_and_width
 
 if TYPE_CHECKING:
     import keras
@@ -67,9 +66,8 @@ def build(
         OptionError: an option that cannot be meant.
         MissingDependencyError: Keras or its backend is not installed.
     """
-    if pool1 not in POOL1:
-        raise OptionError("pool1 is padded in one of two ways", expected=" or ".join(POOL1), got=pool1)
-    layers = LayerMaker(check_dtype(dtype), BATCH_NORM_EPSILON, data_format, weight_decay=weight_decay)
+    check_option("pool1", pool1, POOL1)
+    layers = LayerMaker(dtype, BATCH_NORM_EPSILON, data_format, weight_decay=weight_decay)
     inputs = layers.input((*height_and_width(input_size), 3), batch_size)
     net = layers.zero_pad(inputs, 3, "conv1_zeropadding")
     net = _conv(layers, net, ROOT_DEPTH, 7, "conv1", "conv1", 2)
@@ -143,11 +141,10 @@ def end_points(model: keras.Model) -> dict[str, keras.KerasTensor]:
     names = {layer.name for layer in model.layers}
     points: dict[str, keras.KerasTensor | None] = {"conv1": layer_output(model, "conv1_relu")}
     stages = [_stage_units(names, stage) for stage in range(2, 6)]
-    channels_first = model.get_layer("conv1").data_format == "channels_first"
     for block, units in enumerate(filter(None, stages), 1):
         for unit, name in enumerate(units, 1):
             stride = 2 if unit == len(units) and block < len(stages) and stages[block] else 1
-            points |= _unit_end_points(model, f"block{block}/unit_{unit}/bottleneck_v1", name, stride, channels_first)
+            points |= _unit_end_points(model, f"block{block}/unit_{unit}/bottleneck_v1", name, stride)
         points[f"block{block}"] = points[f"block{block}/unit_{len(units)}/bottleneck_v1"]
     points["global_pool"] = layer_output(model, "flatten")
     return {name: tensor for name, tensor in points.items() if tensor is not None} | _classifier_end_points(model)
@@ -158,11 +155,7 @@ def _stage_units(names: set[str], stage: int) -> list[str]:
     return [f"{stage}{unit_letters(unit, count)}" for unit in range(count)]
 
 
-def _unit_end_points(
-    model: keras.Model, point: str, name: str, stride: int, channels_first: bool
-) -> dict[str, keras.KerasTensor | None]:
-    step = slice(None, None, stride)
-    subsample = (slice(None), slice(None), step, step) if channels_first else (slice(None), step, step)
+def _unit_end_points(model: keras.Model, point: str, name: str, stride: int) -> dict[str, keras.KerasTensor | None]:
     tapped = {
         f"{point}/shortcut": f"scale{name}_branch1",
         f"{point}/conv1": f"res{name}_branch2a_relu",
@@ -173,7 +166,7 @@ def _unit_end_points(
     points = {key: layer_output(model, layer) for key, layer in tapped.items()}
     # slim strides the 3x3 convolution and the shortcut of this unit, so all but conv1 is small there.
     return {
-        key: tensor if stride == 1 or tensor is None or key.endswith("/conv1") else tensor[subsample]
+        key: tensor if stride == 1 or tensor is None or key.endswith("/conv1") else tensor[:, ::stride, ::stride]
         for key, tensor in points.items()
     }
 

@@ -7,7 +7,7 @@ The arrays are brought to one shape as well: slim keeps pooled values as (batch,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -54,6 +54,17 @@ def check_dtype(dtype: str) -> str:
     if dtype not in DTYPES:
         raise OptionError("networks are built in float32 or float64", expected=" or ".join(DTYPES), got=dtype)
     return dtype
+
+
+def check_option(option: str, value: str, known: Sequence[str]) -> str:
+    """A value that an option has.
+
+    Raises:
+        OptionError: another one.
+    """
+    if value not in known:
+        raise OptionError(f"`{option}` has no value `{value}`", expected=f"one of {', '.join(known)}", got=value)
+    return value
 
 
 def height_and_width(input_size: tuple[int, int] | int | None) -> tuple[int | None, int | None]:

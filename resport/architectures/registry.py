@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from resport.architectures.bottlenecks import Bottlenecks
 from resport.errors import OptionError
 
 RESNET_UNITS: dict[int, tuple[int, ...]] = {
@@ -24,6 +25,8 @@ RESNET_UNITS: dict[int, tuple[int, ...]] = {
     200: (3, 24, 36, 3),
 }
 """Units in each block, by depth."""
+
+CHANNELS_LAST = "channels_last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,16 @@ class Builder:
     variants: Mapping[str, Mapping[str, Any]] = field(repr=False)
     end_points: str = ""
     logits: Mapping[str, Any] = field(default_factory=lambda: {"classifier_activation": None}, repr=False)
+
+    @property
+    def plan(self) -> tuple[str, ...]:
+        """The options that describe the units of a network; the builder takes them as one ``Bottlenecks``."""
+        return _PLANS.get(self.function, ())
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the options that it takes."""
+        return (*tuple(inspect.signature(resolve(self.function)).parameters)[1 + bool(self.plan) :], *self.plan)
 
 
 def _resnets(version: int, num_classes: int) -> dict[str, dict[str, Any]]:
@@ -93,6 +106,15 @@ _KERAS_BOTTLENECKS = "resport.architectures.keras_bottlenecks:build"
 _KERAS_BOTTLENECKS_END_POINTS = "resport.architectures.keras_bottlenecks:end_points"
 _TENSORPACK_RESNET = "resport.architectures.tensorpack_resnet:build"
 _TAKI_RESNEXT = "resport.architectures.taki_resnext:build"
+
+# Which fields of ``Bottlenecks`` are options of a builder.
+_UNITS = ("units", "depths", "widths", "groups", "reduction", "stride_on")
+_PLANS = {
+    _SLIM_BOTTLENECKS: (*_UNITS, "padding", "pool1", "form", "small_images"),
+    _KERAS_BOTTLENECKS: (*_UNITS, "padding", "pool1", "form", "small_images"),
+    _TENSORPACK_RESNET: (*_UNITS, "padding", "pool1"),
+    _TAKI_RESNEXT: (*_UNITS, "small_images"),
+}
 
 _SLIM_RESNET = "resport.architectures.slim_resnet:build"
 _KERAS_RESNET = "resport.architectures.keras_resnet:build"
@@ -219,8 +241,15 @@ def call_builder(variant: str, dialect: str, options: Mapping[str, Any]) -> Any:
         MissingDependencyError: the framework of that dialect is not installed.
     """
     builder = find_builder(variant, dialect)
-    function = resolve(builder.function)
-    known = tuple(inspect.signature(function).parameters)[1:]
+    known = builder.options
+    if options.get("data_format", CHANNELS_LAST) != CHANNELS_LAST and "data_format" not in known:
+        raise OptionError(
+            f"the {dialect} network of `{variant}` has its channels last: on a CPU, TensorFlow's graphs convolve and "
+            "pool no other way",
+            expected=CHANNELS_LAST,
+            got=options["data_format"],
+            hint="the weights are the same in both layouts; Keras builders have both",
+        )
     for option in options:
         if option not in known:
             raise OptionError(
@@ -228,7 +257,10 @@ def call_builder(variant: str, dialect: str, options: Mapping[str, Any]) -> Any:
                 expected=f"one of {', '.join(known)}",
                 got=option,
             )
-    return function(variant, **{**builder.variants[variant], **options})
+    arguments = {**builder.variants[variant], **options}
+    if builder.plan:
+        arguments["plan"] = Bottlenecks(**{name: arguments.pop(name) for name in builder.plan if name in arguments})
+    return resolve(builder.function)(variant, **arguments)
 
 
 def resolve(target: str) -> Callable[..., Any]:

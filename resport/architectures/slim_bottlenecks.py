@@ -7,7 +7,6 @@ grouped convolution: its variable is made in the scope that slim would have used
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from resport.architectures.bottlenecks import Bottlenecks, Unit
@@ -25,12 +24,7 @@ _LINEAR: dict[str, Any] = {"activation_fn": None}
 def build(
     variant: str,
     *,
-    units: Sequence[int],
-    depths: Sequence[int],
-    widths: Sequence[int],
-    groups: int = 1,
-    reduction: int | None = None,
-    small_images: bool = False,
+    plan: Bottlenecks,
     epsilon: float = 1e-5,
     num_classes: int | None,
     include_top: bool = True,
@@ -38,22 +32,13 @@ def build(
     batch_size: int | None = None,
     dtype: str = "float32",
     is_training: bool = False,
-    stride_on: str = "conv2",
-    padding: str = "same",
-    pool1: str = "same",
-    form: str = "grouped",
     scope: str | None = None,
 ) -> SlimNetwork:
     """Build a network in a graph of its own.
 
     Args:
         variant: name of the variant.
-        units: units in each block.
-        depths: channels that go out of each block.
-        widths: channels of each block's 3x3 convolutions.
-        groups: paths of the 3x3 convolutions.
-        reduction: channels over channels inside of the gate; None without gates.
-        small_images: the network for 32x32 images, see ``Bottlenecks``.
+        plan: the blocks, and how they are computed.
         epsilon: of batch norm.
         num_classes: width of the logits; None for no classifier.
         include_top: False leaves the classifier out.
@@ -61,17 +46,12 @@ def build(
         batch_size: images in a batch, or None to leave it open.
         dtype: ``float32`` or ``float64``.
         is_training: whether batch norm uses the batch's own statistics.
-        stride_on: ``conv1`` or ``conv2``.
-        padding: ``same`` or ``symmetric``, of strided convolutions.
-        pool1: ``same`` or ``padded``.
-        form: ``grouped``, ``concat``, ``split`` or ``dense``.
         scope: variable scope; the variant's name if None.
 
     Raises:
         OptionError: an option that cannot be meant.
         MissingDependencyError: TensorFlow or tf_slim is not installed.
     """
-    plan = Bottlenecks(units, depths, widths, groups, reduction, stride_on, padding, pool1, form, small_images)
     slim, tf1 = import_slim(), quiet_import_module("tensorflow").compat.v1
     scope = scope or variant
 

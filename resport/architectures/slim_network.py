@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 LOAD_BYTES = 32 << 20
 """Values are fed in batches of about this size: one call for each tensor is slow, one for all doubles the memory."""
 
+ONE_THREAD = "one thread"
+NOT_OPTIMISED = "kernels of the graph as it was built"
+
 
 class SlimNetwork:
     """A built network.
@@ -75,6 +78,7 @@ class SlimNetwork:
             self.outputs, self.end_points = network(self.inputs)
             self.variables = {variable.op.name: variable for variable in tf.compat.v1.global_variables()}
         self._is_loaded = False
+        self._execution: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,11 +93,32 @@ class SlimNetwork:
         stripped.pop("spatial_squeeze", None)
         return stripped
 
+    @property
+    def executions(self) -> tuple[str, ...]:
+        """Other ways to compute the same, for ``execute``."""
+        return (ONE_THREAD, NOT_OPTIMISED)
+
+    def execute(self, how: str | None) -> None:
+        """Compute in another way from now on. The values are gone, and are loaded again.
+
+        Args:
+            how: one of ``executions``; None for the usual one.
+        """
+        self.close()
+        self._execution = how
+
     @functools.cached_property
     def session(self) -> tf.compat.v1.Session:
         """The session that holds the values."""
         tf1 = quiet_import_module("tensorflow").compat.v1
         config = tf1.ConfigProto()
+        if self._execution == ONE_THREAD:
+            # Threads beyond the first come from the process's pools otherwise, whatever the session asks for.
+            config.intra_op_parallelism_threads = config.inter_op_parallelism_threads = 1
+            config.use_per_session_threads = True
+        if self._execution == NOT_OPTIMISED:
+            config.graph_options.rewrite_options.disable_meta_optimizer = True
+            config.graph_options.optimizer_options.opt_level = tf1.OptimizerOptions.L0
         if _has_grouped_convolution(self.graph):
             # On CPUs without oneDNN the remapper fuses a convolution with the ReLU behind it, and the fused kernel
             # refuses groups ("Fused conv implementation does not support grouped convolutions for now").
@@ -117,6 +142,19 @@ class SlimNetwork:
                 batch = {}
         self._assign(batch)
         self._is_loaded = True
+
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        """Give some variables other values.
+
+        Args:
+            values: arrays by name, of the variables' shapes.
+
+        Raises:
+            OptionError: the network has no values yet, or a value has another shape.
+        """
+        self._require_values()
+        shapes = {name: tuple(self.variables[name].shape.as_list()) for name in values}
+        self._assign({name: read_fitting(values, name, shapes[name], self.dtype) for name in values})
 
     def _assign(self, batch: Mapping[str, np.ndarray]) -> None:
         initializers = {name: self.variables[name].initializer for name in batch}

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from resport.architectures import slim_resnet_v1
 from resport.architectures.frameworks import quiet_import_module
 from resport.architectures.keras_resnet_scale import BATCH_NORM_EPSILON, POOL1, ROOT_DEPTH
+from resport.architectures.network import check_option
 from resport.architectures.slim_blocks import resnet_arg_scope, resnet_blocks
 from resport.architectures.slim_compat import import_slim
 from resport.architectures.slim_network import SlimNetwork
-from resport.errors import OptionError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -93,8 +93,7 @@ def build(
         OptionError: an option that cannot be meant.
         MissingDependencyError: TensorFlow or tf_slim is not installed.
     """
-    if pool1 not in POOL1:
-        raise OptionError("pool1 is padded in one of two ways", expected=" or ".join(POOL1), got=pool1)
+    check_option("pool1", pool1, POOL1)
     slim = import_slim()
 
     def network(images: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:

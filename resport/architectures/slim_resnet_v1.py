@@ -7,23 +7,12 @@ next as the Caffe original does: the same function, and a block's end point has 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from resport.architectures.frameworks import quiet_import_module
-from resport.architectures.output_stride import blocks_output_stride
-from resport.architectures.registry import RESNET_UNITS
-from resport.architectures.slim_blocks import (
-    Block,
-    bottleneck_block,
-    classifier,
-    conv2d_same,
-    resnet_blocks,
-    root_block,
-    stack_blocks_dense,
-    subsample,
-)
+from resport.architectures.slim_blocks import conv2d_same, subsample
 from resport.architectures.slim_compat import import_slim
+from resport.architectures.slim_residual import ResidualNetworks
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -61,89 +50,11 @@ def bottleneck(
         return slim.utils.collect_named_outputs(outputs_collections, sc.name, tf.nn.relu(shortcut + residual))
 
 
-def resnet_v1(
-    inputs: tf.Tensor,
-    blocks: Sequence[Block],
-    num_classes: int | None = None,
-    is_training: bool | tf.Tensor = True,
-    global_pool: bool = True,
-    output_stride: int | None = None,
-    include_root_block: bool = True,
-    spatial_squeeze: bool = True,
-    reuse: bool | None = None,
-    scope: str | None = None,
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """A ResNet v1 of any blocks. Call it inside ``resnet_arg_scope``.
+_NETWORKS = ResidualNetworks("resnet_v1", bottleneck)
 
-    Args:
-        inputs: (batch, height, width, channels).
-        blocks: the blocks.
-        num_classes: width of the logits; None or 0 leaves the classifier out.
-        is_training: whether batch norm uses the batch's own statistics.
-        global_pool: average over the map before the logits; False keeps the map.
-        output_stride: input size over the size of the last map (4, 8, 16, 32); None takes every stride.
-        include_root_block: begin with conv1 and pool1.
-        spatial_squeeze: give the logits as (batch, classes).
-        reuse: take variables that are there already.
-        scope: variable scope; ``resnet_v1`` if None.
-
-    Returns:
-        The logits before softmax, or the last map, and the end points by slim's keys in network order.
-
-    Raises:
-        OptionError: an output stride that the network does not have.
-    """
-    slim, tf = import_slim(), quiet_import_module("tensorflow")
-    with tf.compat.v1.variable_scope(scope, "resnet_v1", [inputs], reuse=reuse) as sc:
-        collection = f"{sc.original_name_scope}_end_points"
-        with (
-            slim.arg_scope([slim.conv2d], outputs_collections=collection),
-            slim.arg_scope([slim.batch_norm], is_training=is_training),
-        ):
-            net = inputs
-            if include_root_block:
-                output_stride = blocks_output_stride(output_stride)
-                net = root_block(net)
-            net = stack_blocks_dense(net, blocks, output_stride, collection)
-            end_points = slim.utils.convert_collection_to_dict(collection)
-            net = classifier(net, end_points, sc.name, num_classes, global_pool, spatial_squeeze)
-            return net, end_points
-
-
-def resnet_v1_block(scope: str, base_depth: int, num_units: int, stride: int) -> Block:
-    """A block of v1 units; the last one takes the stride."""
-    return bottleneck_block(scope, bottleneck, base_depth, num_units, stride)
-
-
-def _resnet_v1(depth: int) -> Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]:
-    def network(
-        inputs: tf.Tensor,
-        num_classes: int | None = None,
-        is_training: bool | tf.Tensor = True,
-        global_pool: bool = True,
-        output_stride: int | None = None,
-        spatial_squeeze: bool = True,
-        reuse: bool | None = None,
-        scope: str | None = f"resnet_v1_{depth}",
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        return resnet_v1(
-            inputs,
-            resnet_blocks(bottleneck, RESNET_UNITS[depth]),
-            num_classes,
-            is_training,
-            global_pool,
-            output_stride,
-            spatial_squeeze=spatial_squeeze,
-            reuse=reuse,
-            scope=scope,
-        )
-
-    network.__name__ = network.__qualname__ = f"resnet_v1_{depth}"
-    network.__doc__ = f"ResNet-{depth} v1; arguments and results as `resnet_v1`."
-    return network
-
-
-resnet_v1_50 = _resnet_v1(50)
-resnet_v1_101 = _resnet_v1(101)
-resnet_v1_152 = _resnet_v1(152)
-resnet_v1_200 = _resnet_v1(200)
+resnet_v1 = _NETWORKS.network
+resnet_v1_block = _NETWORKS.block
+resnet_v1_50 = _NETWORKS.of_depth(50)
+resnet_v1_101 = _NETWORKS.of_depth(101)
+resnet_v1_152 = _NETWORKS.of_depth(152)
+resnet_v1_200 = _NETWORKS.of_depth(200)

@@ -10,12 +10,12 @@ ResNeXt strides on the first 1x1 of each path, SE-ResNeXt on its 3x3: with one s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from resport.architectures.bottlenecks import Bottlenecks, Unit
 from resport.architectures.frameworks import quiet_import_module
+from resport.architectures.plain_layers import batch_norm, variable
 from resport.architectures.slim_network import SlimNetwork
 from resport.errors import OptionError
 
@@ -28,13 +28,7 @@ BATCH_NORM_EPSILON = 0.001
 def build(
     variant: str,
     *,
-    units: Sequence[int],
-    depths: Sequence[int],
-    widths: Sequence[int],
-    groups: int,
-    reduction: int | None = None,
-    stride_on: str,
-    small_images: bool = True,
+    plan: Bottlenecks,
     epsilon: float = BATCH_NORM_EPSILON,
     num_classes: int | None,
     input_size: tuple[int, int] | int | None = 32,
@@ -45,13 +39,7 @@ def build(
 
     Args:
         variant: name of the variant.
-        units: blocks in each stage.
-        depths: channels that go out of each stage.
-        widths: channels of all paths together, by stage.
-        groups: paths of each block.
-        reduction: channels over channels inside of the gate; None without gates.
-        stride_on: ``conv1`` or ``conv2``.
-        small_images: True; the scripts have no other network.
+        plan: the blocks; those of the one network that the scripts have.
         epsilon: of batch norm.
         num_classes: width of the logits.
         input_size: height and width, one number for both, or None to leave them open.
@@ -62,9 +50,8 @@ def build(
         OptionError: an option that cannot be meant.
         MissingDependencyError: TensorFlow is not installed.
     """
-    if not small_images or not num_classes:
+    if not plan.small_images or not num_classes:
         raise OptionError("the scripts have one network, for small images and with a classifier")
-    plan = Bottlenecks(units, depths, widths, groups, reduction, stride_on, small_images=True)
 
     def network(images: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         graph = _Graph(plan, epsilon)
@@ -141,25 +128,14 @@ class _Graph:
     def conv(self, net: tf.Tensor, filters: int, kernel_size: int, stride: int) -> tf.Tensor:
         tf = quiet_import_module("tensorflow")
         shape = [kernel_size, kernel_size, net.shape[-1], filters]
-        return tf.nn.conv2d(net, _variable(f"{self.count('conv2d')}/kernel", shape, net), stride, "SAME")
+        return tf.nn.conv2d(net, variable(f"{self.count('conv2d')}/kernel", shape, net), stride, "SAME")
 
     def dense(self, net: tf.Tensor, units: int, name: str) -> tf.Tensor:
-        return quiet_import_module("tensorflow").matmul(net, _variable(f"{name}/kernel", [net.shape[-1], units], net))
+        return quiet_import_module("tensorflow").matmul(net, variable(f"{name}/kernel", [net.shape[-1], units], net))
 
     def batch_norm(self, net: tf.Tensor, scope: str) -> tf.Tensor:
-        tf = quiet_import_module("tensorflow")
         beta, gamma, mean, variance = (
-            _variable(f"{scope}/{name}", [net.shape[-1]], net, trainable=not name.startswith("moving_"))
+            variable(f"{scope}/{name}", [net.shape[-1]], net, trainable=not name.startswith("moving_"))
             for name in ("beta", "gamma", "moving_mean", "moving_variance")
         )
-        # The fused kernel takes no float64.
-        if net.dtype.base_dtype == tf.float64:
-            return tf.nn.batch_normalization(net, mean, variance, beta, gamma, self.epsilon)
-        return tf.compat.v1.nn.fused_batch_norm(
-            net, gamma, beta, mean, variance, epsilon=self.epsilon, is_training=False
-        )[0]
-
-
-def _variable(name: str, shape: Sequence[int], like: tf.Tensor, trainable: bool = True) -> tf.Tensor:
-    tf1 = quiet_import_module("tensorflow").compat.v1
-    return tf1.get_variable(name, shape, like.dtype.base_dtype, trainable=trainable, use_resource=False)
+        return batch_norm(net, gamma, beta, mean, variance, self.epsilon)

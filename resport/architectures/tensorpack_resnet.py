@@ -12,13 +12,12 @@ first 1x1 and pad conv0 alike on both sides (``stride_on="conv1", padding="symme
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from resport.architectures.bottlenecks import Bottlenecks, Unit
 from resport.architectures.frameworks import quiet_import_module
-from resport.architectures.slim_blocks import FUSED_MIN_EPSILON
+from resport.architectures.plain_layers import batch_norm, variable
 from resport.architectures.slim_network import SlimNetwork
 
 if TYPE_CHECKING:
@@ -30,47 +29,32 @@ BATCH_NORM_EPSILON = 1e-5
 def build(
     variant: str,
     *,
-    units: Sequence[int],
-    depths: Sequence[int],
-    widths: Sequence[int],
-    groups: int = 1,
-    reduction: int | None = None,
+    plan: Bottlenecks,
     preact: bool = False,
     num_classes: int | None,
     include_top: bool = True,
     input_size: tuple[int, int] | int | None = 224,
     batch_size: int | None = None,
     dtype: str = "float32",
-    stride_on: str = "conv2",
-    padding: str = "same",
-    pool1: str = "same",
     slim_points: bool = False,
 ) -> SlimNetwork:
     """Build a network in a graph of its own.
 
     Args:
         variant: name of the variant.
-        units: blocks in each group.
-        depths: channels that go out of each group.
-        widths: channels of each group's 3x3 convolutions.
-        groups: groups of the 3x3 convolutions.
-        reduction: channels over channels inside of the gate; None without gates.
+        plan: the blocks, and how they are computed.
         preact: batch norm and ReLU before the convolutions.
         num_classes: width of the logits; None for no classifier.
         include_top: False leaves the classifier out.
         input_size: height and width, one number for both, or None to leave them open.
         batch_size: images in a batch, or None to leave it open.
         dtype: ``float32`` or ``float64``.
-        stride_on: ``conv1`` or ``conv2``.
-        padding: ``same`` or ``symmetric``, of strided convolutions.
-        pool1: ``same`` or ``padded``.
         slim_points: name the end points as slim's ResNet v1 does, and give them its sizes.
 
     Raises:
         OptionError: an option that cannot be meant.
         MissingDependencyError: TensorFlow is not installed.
     """
-    plan = Bottlenecks(units, depths, widths, groups, reduction, stride_on, padding, pool1)
 
     def network(images: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         graph = _Graph(plan, {})
@@ -169,7 +153,7 @@ class _Graph:
     ) -> tf.Tensor:
         tf = quiet_import_module("tensorflow")
         with tf.compat.v1.variable_scope(scope):
-            kernel = _variable("W", [kernel_size, kernel_size, net.shape[-1] // groups, filters], net)
+            kernel = variable("W", [kernel_size, kernel_size, net.shape[-1] // groups, filters], net)
             if self.plan.padding == "symmetric" and stride > 1:
                 size = kernel_size // 2
                 net = tf.nn.conv2d(net, kernel, stride, [[0, 0], [size, size], [size, size], [0, 0]])
@@ -181,22 +165,16 @@ class _Graph:
     def batch_norm(self, net: tf.Tensor) -> tf.Tensor:
         tf = quiet_import_module("tensorflow")
         with tf.compat.v1.variable_scope("bn"):
-            gamma, beta = (_variable(name, [net.shape[-1]], net) for name in ("gamma", "beta"))
+            gamma, beta = (variable(name, [net.shape[-1]], net) for name in ("gamma", "beta"))
             mean, variance = (
-                _variable(name, [net.shape[-1]], net, trainable=False) for name in ("mean/EMA", "variance/EMA")
+                variable(name, [net.shape[-1]], net, trainable=False) for name in ("mean/EMA", "variance/EMA")
             )
-        # The fused kernel takes no float64; the parts have the epsilon that it raised 1e-5 to.
-        if net.dtype.base_dtype == tf.float64:
-            epsilon = max(BATCH_NORM_EPSILON, FUSED_MIN_EPSILON)
-            return tf.nn.batch_normalization(net, mean, variance, beta, gamma, epsilon)
-        return tf.compat.v1.nn.fused_batch_norm(
-            net, gamma, beta, mean, variance, epsilon=BATCH_NORM_EPSILON, is_training=False
-        )[0]
+        return batch_norm(net, gamma, beta, mean, variance, BATCH_NORM_EPSILON)
 
     def dense(self, net: tf.Tensor, units: int, scope: str) -> tf.Tensor:
         tf = quiet_import_module("tensorflow")
         with tf.compat.v1.variable_scope(scope):
-            return tf.matmul(net, _variable("W", [net.shape[-1], units], net)) + _variable("b", [units], net)
+            return tf.matmul(net, variable("W", [net.shape[-1], units], net)) + variable("b", [units], net)
 
 
 def _points_of_slim(points: dict[str, tf.Tensor], plan: Bottlenecks) -> dict[str, tf.Tensor]:
@@ -208,8 +186,3 @@ def _points_of_slim(points: dict[str, tf.Tensor], plan: Bottlenecks) -> dict[str
             if name in points:
                 points[name] = points[name][:, ::2, ::2]
     return {name.replace("/bottleneck", "/bottleneck_v1"): value for name, value in points.items()}
-
-
-def _variable(name: str, shape: Sequence[int], like: tf.Tensor, trainable: bool = True) -> tf.Tensor:
-    tf1 = quiet_import_module("tensorflow").compat.v1
-    return tf1.get_variable(name, shape, like.dtype.base_dtype, trainable=trainable, use_resource=False)

@@ -226,7 +226,7 @@ def test_grouped_graphs_run_without_onednn(dialect):
 
 
 def test_layout_that_is_none_is_refused():
-    with pytest.raises(OptionError, match="channels come last or first"):
+    with pytest.raises(OptionError, match="`data_format` has no value `NCHW`"):
         build("se_resnet_50", "keras", data_format="NCHW")
 
 

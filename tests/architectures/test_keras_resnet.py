@@ -191,7 +191,7 @@ def test_options_that_leave_parts_out():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pool1": "valid"}, "pool1 is padded in one of two ways"),
+        ({"pool1": "valid"}, "`pool1` has no value"),
         ({"dtype": "bfloat16"}, "float32 or float64"),
         ({"output_stride": 6}, "stride by 4"),
         ({"output_stride": 64}, "cannot reach"),

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from resport.architectures import build, open_network, variants
+from resport.architectures.bottlenecks import Bottlenecks
 from resport.architectures.registry import BUILDERS, find_builder, own_input_size, resolve
 from resport.errors import MissingDependencyError, OptionError
 
@@ -21,9 +22,11 @@ def test_both_dialects_have_every_depth():
 
 def test_every_line_names_functions_that_exist():
     for builder in BUILDERS:
-        known = inspect.signature(resolve(builder.function)).parameters
         for arguments in builder.variants.values():
-            assert set(arguments) <= set(known)
+            assert set(arguments) <= set(builder.options)
+        fields = Bottlenecks.__dataclass_fields__
+        assert bool(builder.plan) == ("plan" in inspect.signature(resolve(builder.function)).parameters)
+        assert set(builder.plan) <= set(fields)
         # TF1 graphs carry their own end points; Keras models do under whatever names.
         assert (builder.end_points != "") == ("keras" in builder.dialect)
         if builder.end_points:

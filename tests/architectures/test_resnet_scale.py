@@ -147,7 +147,7 @@ def test_options_of_the_builder():
     headless = build(VARIANT, "keras", num_classes=None, **options)
     assert tuple(headless.output.shape) == (None, 32)
     for dialect in ("keras", "slim"):
-        with pytest.raises(OptionError, match="pool1 is padded in one of two ways"):
+        with pytest.raises(OptionError, match="`pool1` has no value"):
             build(VARIANT, dialect, pool1="padded")
 
 
