@@ -353,6 +353,77 @@ class FormatContract:
 
     # Mistakes of the caller
 
+    # Pieces: what is only moved, without an array
+
+    def tensors_of_every_dtype(self) -> dict[str, np.ndarray]:
+        shapes = {"long": (3, 1 << 17), "vector": (7,), "scalar": (), "empty": (0, 3)}
+        tensors = {f"every/{key}": random_array("float32", shape) for key, shape in shapes.items()}
+        return tensors | {f"{dtype}/w": random_array(dtype, (5,)) for dtype in sorted(self.writer.dtypes)}
+
+    def test_pieces_are_the_bytes_of_the_array(self, tmp_path: Path) -> None:
+        tensors = self.tensors_of_every_dtype()
+        dtypes = {f"{dtype}/w": dtype for dtype in self.writer.dtypes}
+        path = self.target(tmp_path)
+        self.store(path, tensors, dtypes=dtypes)
+        with self.reader(path) as reader:
+            for name in reader.manifest:
+                assert b"".join(map(bytes, reader.pieces(name))) == tensors[name].tobytes(), name
+            with pytest.raises(KeyError):
+                list(reader.pieces("no/such/name"))
+
+    def test_what_is_written_in_pieces_is_the_same(self, tmp_path: Path) -> None:
+        tensors = self.tensors_of_every_dtype()
+        dtypes = {f"{dtype}/w": dtype for dtype in self.writer.dtypes}
+        whole, pieces = self.target(tmp_path, "whole"), self.target(tmp_path, "pieces")
+        with self.writer(whole, specs_of(tensors, dtypes)) as writer:
+            for name, array in tensors.items():
+                writer.write(name, array)
+        with self.writer(pieces, specs_of(tensors, dtypes)) as writer:
+            for name, array in reversed(tensors.items()):
+                data = array.tobytes()
+                writer.write_pieces(name, (data[start : start + 100_003] for start in range(0, len(data), 100_003)))
+                with pytest.raises(OptionError, match="was written already"):
+                    writer.write_pieces(name, [data])
+        assert self.content(pieces) == self.content(whole)
+
+    @pytest.mark.parametrize("lengths", [[], [15], [16, 1], [8, 9], [8, 7]])
+    def test_another_number_of_bytes_is_refused(self, tmp_path: Path, lengths: list[int]) -> None:
+        path = self.target(tmp_path)
+        with (
+            pytest.raises(OptionError, match="bytes"),
+            self.writer(path, [TensorSpec("a/b", (4,), "float32")]) as writer,
+        ):
+            writer.write_pieces("a/b", [b"x" * length for length in lengths])
+        assert self.leftovers(tmp_path) == []
+
+    def test_an_error_of_the_source_is_its_own(self, tmp_path: Path) -> None:
+        def broken() -> Iterator[bytes]:
+            yield b"12345678"
+            raise OSError("the source broke")
+
+        path = self.target(tmp_path)
+        with (
+            pytest.raises(OSError, match=r"^the source broke$"),
+            self.writer(path, [TensorSpec("a/b", (4,), "float32")]) as writer,
+        ):
+            writer.write_pieces("a/b", broken())
+        assert self.leftovers(tmp_path) == []
+
+    def test_amended_metadata_are_as_if_given_at_once(self, tmp_path: Path) -> None:
+        tensors = self.small_tensors()
+        given, amended = self.target(tmp_path, "given"), self.target(tmp_path, "amended")
+        with self.writer(given, specs_of(tensors), metadata={"a": "xyz", "b": "2"}) as writer:
+            for name, array in tensors.items():
+                writer.write(name, array)
+        with self.writer(amended, specs_of(tensors), metadata={"a": "___", "b": "2"}) as writer:
+            for name, array in tensors.items():
+                writer.write(name, array)
+            for key, text in (("a", "xy"), ("c", "xyz")):
+                with pytest.raises(OptionError, match="cannot become another"):
+                    writer.amend_metadata(key, text)
+            writer.amend_metadata("a", "xyz")
+        assert self.content(amended) == self.content(given)
+
     @pytest.mark.parametrize(
         ("name", "array"),
         [

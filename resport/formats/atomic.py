@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
 
 from resport.errors import SourceNotFoundError
@@ -22,7 +21,7 @@ def temporary_path(target: str) -> str:
     if not folder.is_dir():
         raise SourceNotFoundError(f"the folder `{folder}` does not exist", hint=f"mkdir -p {folder}")
     # A name of its own, not the target's with a suffix: a 255-byte target name leaves no room for one.
-    path = folder / f".resport-{secrets.token_hex(8)}.partial"
+    path = folder / f".resport-{os.urandom(8).hex()}.partial"
     # Created with the mode of an ordinary new file, so that the umask holds; tempfile would make it private.
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return str(path)

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resport.dtypes import to_numpy
 from resport.errors import FormatError, OptionError, ResportError, TargetWriteError
@@ -22,6 +22,8 @@ from resport.tensors import Manifest, TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
+
+Buffer = bytes | memoryview
 
 
 class Reader(ABC):
@@ -60,6 +62,22 @@ class Reader(ABC):
             KeyError: no tensor has that name.
             FormatError: the bytes are damaged, missing or not what the manifest says.
         """
+
+    def pieces(self, name: str) -> Iterator[Buffer]:
+        """Read one tensor as bytes, a piece at a time; what only moves them needs neither an array nor its memory.
+
+        Args:
+            name: a name of the manifest; not one of strings.
+
+        Yields:
+            The bytes of the array that ``read`` gives, in order and little-endian. A fault that shows only at the end,
+            a wrong checksum, is raised after the last piece.
+
+        Raises:
+            KeyError: no tensor has that name.
+            FormatError: the bytes are damaged, missing or not what the manifest says.
+        """
+        yield _bytes_of(self.read(name))
 
     @abstractmethod
     def close(self) -> None:
@@ -108,16 +126,24 @@ class Writer(ABC):
             if spec.dtype not in cls.dtypes
         ]
 
+    @classmethod
+    def format_written(cls, path: str, manifest: Manifest, options: Mapping[str, Any]) -> str:
+        """The id of the format in which a target comes out.
+
+        Args:
+            path: the target.
+            manifest: every tensor that will be written.
+            options: those of the writer.
+        """
+        return cls.format
+
     def write(self, name: str, array: np.ndarray) -> None:
         """Write one tensor; any order, each exactly once.
 
         Raises:
             OptionError: the name was not declared or is written already, or shape or dtype differ from its spec.
         """
-        spec = self.manifest.get(name)
-        if spec is None or name not in self._unwritten:
-            state = "was written already" if spec else "was not declared"
-            raise OptionError(f"tensor `{name}` {state} for `{self.path}`")
+        spec = self._unwritten_spec(name)
         if array.shape != spec.shape or array.dtype != to_numpy(spec.dtype):
             raise OptionError(
                 f"tensor `{name}` does not fit its spec",
@@ -127,6 +153,23 @@ class Writer(ABC):
         with write_errors(self.path):
             self._write(spec, array if array.flags.c_contiguous else array.copy(order="C"))
         self._unwritten.discard(name)
+
+    def write_pieces(self, name: str, pieces: Iterable[Buffer]) -> None:
+        """Write one tensor whose bytes come a piece at a time, as ``Reader.pieces`` gives them.
+
+        Raises:
+            OptionError: the name was not declared or is written already, or the bytes are not as many as its spec has.
+        """
+        spec = self._unwritten_spec(name)
+        self._write_pieces(spec, _counted(pieces, spec))
+        self._unwritten.discard(name)
+
+    def _unwritten_spec(self, name: str) -> TensorSpec:
+        spec = self.manifest.get(name)
+        if spec is None or name not in self._unwritten:
+            state = "was written already" if spec else "was not declared"
+            raise OptionError(f"tensor `{name}` {state} for `{self.path}`")
+        return spec
 
     def commit(self) -> None:
         """Finish the files and put them in place in one step.
@@ -140,9 +183,35 @@ class Writer(ABC):
         with write_errors(self.path):
             self._commit()
 
+    def amend_metadata(self, key: str, text: str) -> None:
+        """Change a text of the metadata for one of the same length; any time before the commit.
+
+        Raises:
+            OptionError: there is no such key, or the length is another.
+        """
+        n_bytes = len(text.encode())
+        if len(self.metadata.get(key, "").encode()) != n_bytes:
+            raise OptionError(f"metadata `{key}` of `{self.path}` cannot become another of {n_bytes} bytes")
+        self.metadata[key] = text
+
     @abstractmethod
     def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
         """Write the checked, C-contiguous array of one spec."""
+
+    def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
+        """Write the pieces of one spec, which are checked to be as many bytes as it has when the last is taken.
+
+        What the pieces come from raises errors of its own: only writing may be put into ``write_errors``.
+        """
+        import numpy as np
+
+        array = np.empty(spec.shape, to_numpy(spec.dtype))
+        whole, position = _bytes_of(array), 0
+        for piece in pieces:
+            whole[position : position + len(piece)] = piece
+            position += len(piece)
+        with write_errors(self.path):
+            self._write(spec, array)
 
     @abstractmethod
     def _commit(self) -> None:
@@ -163,6 +232,25 @@ class Writer(ABC):
                 self.commit()
         finally:
             self.abort()
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    """The bytes of a C-contiguous array, not copied."""
+    import numpy as np
+
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _counted(pieces: Iterable[Buffer], spec: TensorSpec) -> Iterator[Buffer]:
+    """Pieces that are together as many bytes as a spec has, and never more."""
+    expected, n_bytes = spec.nbytes, 0
+    for piece in pieces:
+        n_bytes += len(piece)
+        if n_bytes > expected:
+            break
+        yield piece
+    if n_bytes != expected:
+        raise OptionError(f"tensor `{spec.name}` has not as many bytes as its spec", expected=expected, got=n_bytes)
 
 
 @contextmanager

@@ -6,13 +6,14 @@ when their checksum is computed: reading a checkpoint costs hardly more than cop
 
 from __future__ import annotations
 
-import os
+from collections.abc import Generator
 from typing import TYPE_CHECKING, BinaryIO
 
 from resport.dtypes import to_numpy
 from resport.errors import ChecksumError, FormatError
 from resport.formats.damage import quoted
 from resport.formats.leveldb_table import mask_crc32c
+from resport.formats.positioned import pieces_at, read_at, write_at
 from resport.formats.protobuf import read_varint
 from resport.tensors import TensorSpec
 
@@ -41,21 +42,45 @@ def read_into(file: BinaryIO, raw: np.ndarray, offset: int, path: str) -> int:
     crc = 0
     for start in range(0, raw.nbytes, BUNDLE_CHUNK_BYTES):
         chunk = raw[start : start + BUNDLE_CHUNK_BYTES]
-        position, view = offset + start, chunk.data
-        while view:
-            n_read = os.preadv(file.fileno(), [view], position)
-            if not n_read:
-                raise FormatError(f"`{path}` became shorter while it was read", path=path, offset=position)
-            position, view = position + n_read, view[n_read:]
+        n_read = read_at(file.fileno(), chunk.data, offset + start)
+        if n_read < chunk.nbytes:
+            raise FormatError(f"`{path}` became shorter while it was read", path=path, offset=offset + start + n_read)
         crc = _extend_crc32c(crc, chunk)
     return crc
 
 
-def write_array(file: BinaryIO, raw: np.ndarray, offset: int) -> int:
-    """Write an array to a place in a file.
+def pieces_with_crc(file: BinaryIO, size_bytes: int, offset: int, path: str) -> Generator[bytes, None, int]:
+    """The bytes at a place in a file, piece by piece.
 
     Args:
         file: an open, unbuffered file.
+        size_bytes: how many they are.
+        offset: where they start in the file.
+        path: the file's name for messages.
+
+    Returns:
+        The plain CRC-32C of the bytes.
+
+    Raises:
+        FormatError: the file ends before.
+    """
+    import google_crc32c
+
+    crc, n_read = 0, 0
+    for piece in pieces_at(file.fileno(), offset, size_bytes):
+        crc = google_crc32c.extend(crc, piece)
+        n_read += len(piece)
+        yield piece
+    if n_read < size_bytes:
+        raise FormatError(f"`{path}` became shorter while it was read", path=path, offset=offset + n_read)
+    return crc
+
+
+def write_array(handle: int, raw: np.ndarray, offset: int) -> int:
+    """Write an array to a place in a file.
+
+    Args:
+        handle: an open file.
         raw: the bytes; uint8, one axis.
         offset: where they start in the file.
 
@@ -66,10 +91,7 @@ def write_array(file: BinaryIO, raw: np.ndarray, offset: int) -> int:
     for start in range(0, raw.nbytes, BUNDLE_CHUNK_BYTES):
         chunk = raw[start : start + BUNDLE_CHUNK_BYTES]
         crc = _extend_crc32c(crc, chunk)
-        position, view = offset + start, chunk.data
-        while view:
-            n_written = os.pwrite(file.fileno(), view, position)
-            position, view = position + n_written, view[n_written:]
+        write_at(handle, chunk.data, offset + start)
     return crc
 
 

@@ -32,6 +32,8 @@ from resport.tensors import TensorSpec
 
 BUNDLE_VERSION = 1
 """Version of the format that is read and written; TensorFlow has had no other."""
+BUNDLE_FORMAT = "tensorflow-v2"
+BUNDLE_HEADER_KEY = b""
 BUNDLE_MAX_SHARDS = 99_999
 """Shard numbers have five digits in file names."""
 BUNDLE_METADATA_FIELD = 15_000
@@ -216,3 +218,12 @@ def encode_entry(entry: BundleEntry) -> bytes:
         + varint_field(5, entry.size_bytes)
         + fixed32_field(6, entry.crc32c)
     )
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name can be a key of the index."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

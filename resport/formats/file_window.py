@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 
+from resport.formats.positioned import read_at
+
 
 class FileWindow(io.RawIOBase):
     """The bytes from an offset on of an open file.
@@ -42,14 +44,9 @@ class FileWindow(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read at the position, and move behind what was read; fewer bytes come only at the end."""
         view = memoryview(buffer).cast("B")[: max(0, self.size - self._position)]
-        done = 0
-        while done < len(view):
-            count = os.preadv(self.handle, [view[done:]], self.offset + self._position)
-            if count == 0:
-                break
-            done += count
-            self._position += count
-        return done
+        n_read = read_at(self.handle, view, self.offset + self._position)
+        self._position += n_read
+        return n_read
 
     def pread(self, size: int, position: int) -> bytes:
         """Read at a position without moving there; fewer bytes come only at the end."""

@@ -7,7 +7,9 @@ weights get a name that no weight can have, ``const:NAME`` (no node's name has a
 A Const is a weight when an Identity ``NAME/read`` takes it, which is how every frozen variable of TF1 is read; or when
 it has at least one axis and an operation computes with it that computes with weights (``WEIGHT_INPUTS``), directly or
 through operations that hand a value on (``_HANDED_ON``). Where the operation is one that shapes and indices go through
-as well (``ARITHMETIC``), integers don't count. Anything that goes into a call of a function counts as computed with.
+as well (``ARITHMETIC``), wide integers don't count. What goes into a call of a function counts as computed with. One
+value for all elements under a name that nobody gave (``BatchNorm/Const``) is no weight: it is the gamma of a batch norm
+without gamma.
 
 Functions in the graph's library have nodes of their own; these are listed as ``FUNCTION/NODE``.
 """
@@ -32,6 +34,7 @@ CONST_PREFIX = "const:"
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>\-]*")
 _OP_NAME = re.compile(r"[A-Za-z0-9_.\\/>]+")
+_OWN_NAME = re.compile(r"(^|/)Const(_\d+)?$")
 _NODE, _LIBRARY, _VERSIONS = 1, 2, 4
 
 # Operations that compute with weights, and at which inputs they do.
@@ -67,12 +70,13 @@ WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
     "Dequantize": (0,),
     **dict.fromkeys(("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "QuantizedMatMul"), (0, 1)),
 }
-# Operations on anything, shapes and indices too: only floats are weights there.
+# Operations on anything, shapes and indices too: only floats are weights there, and what is too narrow for a shape.
 ARITHMETIC = frozenset(
     "Gather GatherV2 Add AddV2 AddN Sub Mul Div RealDiv Maximum Minimum Rsqrt Sqrt Square "
     "SquaredDifference Neg Einsum Prelu PartitionedCall StatefulPartitionedCall If StatelessIf While "
     "StatelessWhile".split()
 )
+_QUANTISED = ("int8", "uint8")
 # What hands its first input on as it is, or in another shape or dtype.
 _HANDED_ON = frozenset(
     "Identity ReadVariableOp Switch RefSwitch Enter RefEnter StopGradient Snapshot Cast Reshape ExpandDims Squeeze "
@@ -263,9 +267,17 @@ def _weights(nodes: dict[str, _Node], specs: dict[str, TensorSpec]) -> set[str]:
             if not is_weight_input and node.op not in ARITHMETIC:
                 continue
             spec = specs.get(_origin(source, nodes, origins))
-            if spec is not None and spec.shape and (is_weight_input or spec.dtype in FLOATING):
+            if spec is None or not spec.shape or _is_filled(nodes[spec.name], spec):
+                continue
+            if is_weight_input or spec.dtype in FLOATING or spec.dtype in _QUANTISED:
                 weights.add(spec.name)
     return weights
+
+
+def _is_filled(node: _Node, spec: TensorSpec) -> bool:
+    """Whether a Const has TensorFlow's own name, and one value in place of all: a frozen variable has neither."""
+    value = node.value
+    return value is not None and value.end - value.start < spec.nbytes and _OWN_NAME.search(node.name) is not None
 
 
 def _origin(name: str, nodes: dict[str, _Node], origins: dict[str, str]) -> str:

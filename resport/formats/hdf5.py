@@ -1,74 +1,53 @@
 """HDF5 files opened with care: the objects and attributes that the Keras layouts are made of.
 
-HDF5 is too large a format to parse by hand, so h5py reads it; what a file may make h5py do is bounded here. Only hard
+What a file says is parsed by ``hdf5_file``, without the HDF5 library, which a crafted file can bring down. Only hard
 links are followed: soft links, external links, external storage and virtual datasets lead out of the file or nowhere.
-Whatever h5py raises on a damaged file, and it raises nearly everything, becomes one ``FormatError``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from resport.errors import FormatError, ResportError
+from resport.errors import FormatError
 from resport.formats.damage import located, quoted
 from resport.formats.file_window import FileWindow
-from resport.formats.hdf5_text import TextSource
+from resport.formats.hdf5_file.datatype import OPAQUE, TEXT, TEXT_REFERENCE
+from resport.formats.hdf5_file.objects import Dataset, Group, HDF5File, Node
+from resport.formats.hdf5_file.superblock import HDF5_SIGNATURE, find_signature
+from resport.formats.hdf5_file.texts import texts_of
 from resport.formats.source import regular_file_size
 
-if TYPE_CHECKING:
-    import h5py
-
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-HDF5_FIRST_USER_BLOCK_BYTES = 512
 # An attribute must fit into one message of an object header (64 KB); Keras leaves the rest of it for the message's own
 # fields, and splits a list of names that is longer.
 HDF5_MAX_ATTRIBUTE_BYTES = 64512
+HDF5_MAX_COMPONENTS = 256
+"""Of the path of an object; a file can make a path as long as it likes by leading it in a circle."""
 
 
 def has_signature(head: bytes, path: str) -> bool:
     """Whether a file is HDF5: the signature stands at its begin, or after a user block of 512, 1024, 2048, … bytes."""
     if head.startswith(HDF5_SIGNATURE):
         return True
-    offset = HDF5_FIRST_USER_BLOCK_BYTES
-    if len(head) < offset:
-        return False
-    with contextlib.suppress(OSError), Path(path).open("rb") as file:
-        file.seek(offset)
-        while signature := file.read(len(HDF5_SIGNATURE)):
-            if signature == HDF5_SIGNATURE:
-                return True
-            offset *= 2
-            file.seek(offset)
+    with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as file:
+        return find_signature(FileWindow(file.fileno(), 0, os.fstat(file.fileno()).st_size)) is not None
     return False
-
-
-# h5py gives no way back from an object to the Python file that it is read through. HDF5 numbers the files it has open,
-# and holds on to theirs as long.
-_windows: weakref.WeakValueDictionary[int, FileWindow] = weakref.WeakValueDictionary()
 
 
 @contextlib.contextmanager
 def hdf5_errors(path: str, what: str = "") -> Iterator[None]:
-    """Turn whatever h5py raises on a damaged file into a ``FormatError`` that names the file."""
+    """Say in which file, and in which part of it, the damage is that a parser found."""
     try:
-        with located(what or "file", path):
+        with located(what or "HDF5", path):
             yield
-    except ResportError:
-        raise
-    # Every kind on purpose: OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError and more were seen.
-    except Exception as error:
-        message = " ".join(str(error).split()) or type(error).__name__
+    except OSError as error:
         subject = f"{what} in `{path}`" if what else f"`{path}`"
-        raise FormatError(f"{subject} cannot be read as HDF5: {message}", path=path) from error
+        raise FormatError(f"{subject} cannot be read: {error.strerror or error}", path=path) from error
 
 
-def open_file(path: str, window: FileWindow | None = None) -> h5py.File:
+def open_file(path: str, window: FileWindow | None = None) -> HDF5File:
     """Open an HDF5 file for reading.
 
     Args:
@@ -79,190 +58,143 @@ def open_file(path: str, window: FileWindow | None = None) -> h5py.File:
         SourceNotFoundError: nothing is there.
         FormatError: it is no regular file, no HDF5 file, or damaged.
     """
-    import h5py
-
     regular_file_size(path)
     with hdf5_errors(path):
-        if window is not None:
-            file = h5py.File(window, "r")
-            _windows[h5py.h5o.get_info(file.id).fileno] = window
-            return file
-        # With h5py's own locking, or Keras could not open the file beside us.
-        return h5py.File(path, "r")
-
-
-def window_of(node: h5py.Group | h5py.Dataset) -> FileWindow:
-    """The bytes of the file that an object is in."""
-    import h5py
-
-    window = _windows.get(h5py.h5o.get_info(node.file.id).fileno)
-    if window is None:
-        handle = node.file.id.get_vfd_handle()
-        window = FileWindow(handle, 0, os.fstat(handle).st_size)
-    return window
+        return HDF5File(path, window)
 
 
 # Objects
 
 
-def has_member(group: h5py.Group, name: str) -> bool:
-    """Whether a group has a member of that name, wherever its link leads."""
-    return bool(group.id.links.exists(name.encode()))
-
-
-def follow(group: h5py.Group, name: str, path: str) -> h5py.Group | h5py.Dataset:
+def follow(group: Group, name: str, path: str) -> Node:
     """The object at a path below a group, reached by hard links alone.
 
     Raises:
         FormatError: nothing is there, or a link leads elsewhere.
     """
-    import h5py
-
-    current = group
-    for component in name.split("/"):
-        if component in {"", ".", ".."}:
-            raise FormatError(f"{quoted(name)} in `{path}` is no path of an object", path=path)
-        if not isinstance(current, h5py.Group) or not has_member(current, component):
-            raise FormatError(f"{shown(group, name)} is missing in `{path}`", path=path)
-        with hdf5_errors(path, shown(group, name)):
-            kind = current.id.links.get_info(component.encode()).type
-            if kind != h5py.h5l.TYPE_HARD:
+    components = name.split("/")
+    if not {"", ".", ".."}.isdisjoint(components) or len(components) > HDF5_MAX_COMPONENTS:
+        raise FormatError(f"{quoted(name)} in `{path}` is no path of an object", path=path)
+    current: Node = group
+    with hdf5_errors(path, shown(group, name)):
+        for component in components:
+            if not isinstance(current, Group) or component not in current:
+                raise FormatError(f"{shown(group, name)} is missing in `{path}`", path=path)
+            link = current.link(component)
+            if link.address is None:
                 raise FormatError(
                     f"{shown(group, name)} in `{path}` lies behind a link, which is not followed",
                     path=path,
                     expected="an object in the file itself",
-                    got="a soft link" if kind == h5py.h5l.TYPE_SOFT else "an external link",
+                    got=link.shown,
                 )
-            current = current[component]
+            current = current.member(component)
     return current
 
 
-def follow_group(group: h5py.Group, name: str, path: str) -> h5py.Group:
+def follow_group(group: Group, name: str, path: str) -> Group:
     """Like ``follow``, for what must be a group."""
-    import h5py
-
     found = follow(group, name, path)
-    if not isinstance(found, h5py.Group):
+    if not isinstance(found, Group):
         raise FormatError(f"{shown(group, name)} in `{path}` is not a group", path=path)
     return found
 
 
-def follow_dataset(group: h5py.Group, name: str, path: str) -> h5py.Dataset:
+def follow_dataset(group: Group, name: str, path: str) -> Dataset:
     """Like ``follow``, for what must be a dataset."""
-    import h5py
-
     found = follow(group, name, path)
-    if not isinstance(found, h5py.Dataset):
+    if not isinstance(found, Dataset):
         raise FormatError(f"{shown(group, name)} in `{path}` is not a dataset", path=path)
     return found
 
 
-def child_names(group: h5py.Group, path: str) -> list[str]:
+def child_names(group: Group, path: str) -> list[str]:
     """Names of a group's members, sorted.
 
     Raises:
         FormatError: one of them is no text.
     """
     with hdf5_errors(path, shown(group)):
-        names = list(group)
-        # h5py gives the bytes where they are no text.
-        if not all(isinstance(name, str) and "\0" not in name for name in names):
-            raise FormatError(f"{shown(group)} in `{path}` has a member whose name is not UTF-8", path=path)
-    return sorted(names)
+        names = sorted(group)
+    if not all(map(is_text, names)):
+        raise FormatError(f"{shown(group)} in `{path}` has a member whose name is not UTF-8", path=path)
+    return names
 
 
-def shown(node: h5py.Group | h5py.Dataset, name: str = "") -> str:
+def is_text(name: str) -> bool:
+    """Whether a name that a file gives is text: bytes that are none come as surrogates."""
+    return "\0" not in name and not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def shown(node: Node, name: str = "") -> str:
     """An object, or a path below it, for a message."""
-    return quoted(f"{str(node.name).rstrip('/')}/{name}" if name else str(node.name))
+    return quoted(f"{node.name.rstrip('/')}/{name}" if name else node.name)
 
 
 # Attributes
 
 
-def read_texts(node: h5py.Group, name: str, path: str) -> list[str] | None:
+def read_texts(node: Node, name: str, path: str) -> list[str] | None:
     """A list of names kept in an attribute, or in several (``name0``, ``name1``, …) where it was too long for one."""
-    if name in node.attrs:
-        return _texts(node, name, path)
+    if node.has_attribute(name):
+        return _list_of_texts(node, name, path)
     texts: list[str] = []
     number = 0
-    while f"{name}{number}" in node.attrs:
-        texts += _texts(node, f"{name}{number}", path)
+    while node.has_attribute(f"{name}{number}"):
+        texts += _list_of_texts(node, f"{name}{number}", path)
         number += 1
     return texts if number else None
 
 
-def write_texts(node: h5py.Group, name: str, texts: list[str]) -> None:
-    """Keep a list of names in an attribute, or in several where it is too long for one; as Keras splits them."""
-    import numpy as np
-
-    array = np.array([text.encode() for text in texts], dtype=bytes)
-    rows_in_one = HDF5_MAX_ATTRIBUTE_BYTES // array.itemsize
-    if len(array) <= rows_in_one:
-        node.attrs[name] = array
-        return
-    for number, part in enumerate(np.array_split(array, -(-len(array) // rows_in_one))):
-        node.attrs[f"{name}{number}"] = part
-
-
-def text_attribute(node: h5py.Group | h5py.Dataset, name: str, path: str) -> str | None:
+def text_attribute(node: Node, name: str, path: str) -> str | None:
     """An attribute that is one text; None where it is missing or something else."""
-    return _as_text(_attribute(node, name, path), path) if name in node.attrs else None
+    found = _texts(node, name, path) if node.has_attribute(name) else None
+    return _decoded(found[0][0], path) if found is not None and found[1] == () else None
 
 
-def count_attribute(node: h5py.Group, name: str, path: str) -> int:
+def count_attribute(node: Node, name: str, path: str) -> int:
     """An attribute that is one number, none of them below zero.
 
     Raises:
         FormatError: it is missing, or something else.
     """
-    import h5py
-
     with hdf5_errors(path, f"attribute {quoted(name)} of {shown(node)}"):
-        attribute = h5py.h5a.open(node.id, name.encode())
-        is_number = attribute.get_type().get_class() == h5py.h5t.INTEGER and math.prod(attribute.shape) == 1
-        count = int(node.attrs[name].item()) if is_number else -1
+        if not node.has_attribute(name):
+            raise FormatError("it is missing")
+        attribute = node.attribute(name)
+        kind = attribute.datatype
+        if "int" not in kind.element or attribute.dataspace.count != 1:
+            raise FormatError("it is no count", got=kind.shown)
+        is_signed = not kind.element.startswith("u")
+        count = int.from_bytes(attribute.elements, "big" if kind.is_big_endian else "little", signed=is_signed)
         if count < 0:
-            raise FormatError("it is no count")
+            raise FormatError("it is no count", got=count)
         return count
 
 
-def _attribute(node: h5py.Group | h5py.Dataset, name: str, path: str) -> Any:
-    import h5py
-
+def _texts(node: Node, name: str, path: str) -> tuple[list[bytes], tuple[int, ...]] | None:
+    """The texts of an attribute and its shape; None where it holds something else."""
     with hdf5_errors(path, f"attribute {quoted(name)} of {shown(node)}"):
-        attribute = h5py.h5a.open(node.id, name.encode())
-        kind = attribute.get_type()
-        count = math.prod(attribute.shape)
-        # Before h5py makes an array of as many elements as the attribute says that it has.
-        if count * kind.get_size() > window_of(node).size:
-            raise FormatError("it is larger than the file")
-        if kind.get_class() in {h5py.h5t.INTEGER, h5py.h5t.FLOAT}:
-            # An empty list of names is one of numbers: numpy gives it no other type.
-            return [] if count == 0 and len(attribute.shape) == 1 else None
-        if kind.get_class() != h5py.h5t.STRING:
-            # Not even looked at: the library crashes on a damaged sequence of variable length.
+        attribute = node.attribute(name)
+        shape, count = attribute.dataspace.shape, attribute.dataspace.count
+        if shape is None:
             return None
-        if not kind.is_variable_str():
-            return node.attrs[name]
-        texts = TextSource(node.file, window_of(node)).attribute(h5py.h5o.get_info(node.id).addr, name, count)
-        return texts if attribute.shape else texts[0]
+        if attribute.datatype.element in {TEXT, TEXT_REFERENCE}:
+            return texts_of(attribute.datatype, attribute.elements, count, node.file.heap), shape
+        # An empty list of names is one of numbers: numpy gives it no other type.
+        is_empty = count == 0 and attribute.datatype.element not in {"", OPAQUE}
+        return ([], shape) if is_empty else None
 
 
-def _texts(node: h5py.Group, name: str, path: str) -> list[str]:
-    import numpy as np
-
-    value = _attribute(node, name, path)
-    is_list = isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim == 1)
-    texts = [_as_text(item, path) for item in value] if is_list else [None]
-    if None in texts:
+def _list_of_texts(node: Node, name: str, path: str) -> list[str]:
+    found = _texts(node, name, path)
+    if found is None or len(found[1]) != 1:
         raise FormatError(f"attribute {quoted(name)} of {shown(node)} in `{path}` is not a list of names", path=path)
-    return [text for text in texts if text is not None]
+    return [_decoded(text, path) for text in found[0]]
 
 
-def _as_text(value: Any, path: str) -> str | None:
-    if not isinstance(value, bytes):
-        return None
+def _decoded(text: bytes, path: str) -> str:
     try:
-        return value.decode("utf-8")
+        return text.decode("utf-8")
     except UnicodeDecodeError:
-        raise FormatError(f"`{path}` has a text that is not UTF-8", path=path, got=repr(value[:40])) from None
+        raise FormatError(f"`{path}` has a text that is not UTF-8", path=path, got=repr(text[:40])) from None

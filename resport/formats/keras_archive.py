@@ -235,10 +235,7 @@ class KerasArchiveWriter(KerasWeightsWriter):
         return self._described[layer].name
 
     def _commit(self) -> None:
-        if self._file is None:
-            raise OptionError(f"`{self.path}` is finished and cannot be committed again")
-        file, self._file = self._file, None
-        file.close()
+        self._finish()
         archive = temporary_path(self.path)
         try:
             _write_archive(archive, self._config.encode(), self._temporary)

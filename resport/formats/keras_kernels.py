@@ -115,7 +115,7 @@ def tell_order(
     if by_shape is None or (has_colon is None and backend is None):
         notes.append(
             f"not everything in the file tells how its kernels are stored, `{order}` is assumed: "
-            "give `kernel_order` if it is another"
+            "give `--kernel-order` if it is another"
         )
     return order, notes
 
@@ -138,7 +138,7 @@ def is_oihw(kernels: Sequence[tuple[Shape, int | None]], path: str) -> bool | No
             f"the convolution kernels of `{path}` are stored in two orders",
             path=path,
             expected="all as (out, in, height, width) or all as (height, width, in, out)",
-            hint='say which: open_reader(path, kernel_order="oihw"), or "hwio"',
+            hint="say which: `--kernel-order oihw`, or `hwio`",
         )
     return votes.pop() if votes else None
 

@@ -8,6 +8,7 @@ by this table, and the reader of ``.weights.h5`` gives the numbers their names b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 Shape = tuple[int, ...]
@@ -45,6 +46,8 @@ LAYER_VARIABLES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "batch_normalization": _BATCH_NORM,
     "layer_normalization": _GAMMA_BETA,
     "group_normalization": _GAMMA_BETA,
+    # No class of Keras, but of the networks that came from Caffe, which has it behind every batch norm.
+    "scale": (("gamma", "beta"),),
     "rms_normalization": (("scale",),),
     "normalization": (("mean", "variance", "count"),),
     "embedding": (("embeddings",),),
@@ -75,6 +78,16 @@ _CLASS_OF_VARIABLES: Mapping[frozenset[str], str] = {
     for layer_class in _TOLD_BY_VARIABLES
     for variables in LAYER_VARIABLES[layer_class]
 }
+_CONFUSABLE: Mapping[str, tuple[str, ...]] = {
+    "dense": ("einsum_dense",),
+    "conv1d": ("conv1d_transpose", "depthwise_conv1d", "einsum_dense"),
+    "conv2d": ("conv2d_transpose", "depthwise_conv2d"),
+    "conv3d": ("conv3d_transpose",),
+    "depthwise_conv1d": ("conv1d", "conv1d_transpose"),
+    "depthwise_conv2d": ("conv2d", "conv2d_transpose"),
+    "layer_normalization": ("group_normalization", "scale"),
+}
+"""For a class that variables tell, those that they could mean as well."""
 _ORDERS: Mapping[frozenset[str], tuple[str, ...]] = {
     frozenset(variables): variables for ways in (*LAYER_VARIABLES.values(), _DEPTHWISE) for variables in ways
 }
@@ -112,17 +125,24 @@ def variable_names(layer_class: str, count: int) -> Sequence[str]:
     return [str(number) for number in range(count)]
 
 
-def infer_class(shapes: Mapping[str, Shape]) -> str:
-    """The Keras class, in snake case, of a layer with these variables.
+def infer_class(layer: str, shapes: Mapping[str, Shape]) -> str:
+    """The Keras class, in snake case, of a layer.
 
-    A kernel alone does not tell a transposed convolution from a plain one: the plain is taken.
+    A name that Keras gave (``conv2d_transpose_3``) tells it. Variables alone don't tell a transposed convolution from a
+    plain one, or one normalisation from another: the usual one is taken.
 
     Args:
+        layer: the layer's name.
         shapes: shape of each variable by its name.
 
     Returns:
         The class, or ``"layer"`` where no class has such variables.
     """
+    usual, named = _class_of_variables(shapes), _class_of_name(split_name(layer)[1] or layer)
+    return named if named in _CONFUSABLE.get(usual, ()) else usual
+
+
+def _class_of_variables(shapes: Mapping[str, Shape]) -> str:
     variables = frozenset(shapes)
     if variables in _CLASS_OF_VARIABLES:
         return _CLASS_OF_VARIABLES[variables]
@@ -133,6 +153,12 @@ def infer_class(shapes: Mapping[str, Shape]) -> str:
     if variables in map(frozenset, _KERNEL):
         return _class_of_kernel(shapes["kernel"], shapes.get("bias"))
     return UNKNOWN_CLASS
+
+
+def _class_of_name(name: str) -> str:
+    """The class that a layer's name means, if it means one."""
+    # `scale5a_branch2a`, as Caffe's networks count them.
+    return "scale" if re.match(r"scale(?![a-z])", name) else re.sub(r"_\d+$", "", name)
 
 
 def _class_of_kernel(kernel: Shape, bias: Shape | None) -> str:

@@ -26,15 +26,14 @@ from resport.formats.hdf5 import (
     count_attribute,
     follow_dataset,
     follow_group,
-    has_member,
     hdf5_errors,
     open_file,
     read_texts,
     text_attribute,
-    write_texts,
 )
-from resport.formats.hdf5_checkpoint import Found, HDF5Reader, HDF5Writer, text_problem
-from resport.formats.hdf5_dataset import create_dataset
+from resport.formats.hdf5_checkpoint import Found, HDF5Reader
+from resport.formats.hdf5_file.objects import Dataset, Group, HDF5File
+from resport.formats.hdf5_writer import HDF5Writer, create_dataset, text_problem, values_offset, write_texts
 from resport.formats.keras_config import LayerConfig, find_layers, parse_config
 from resport.formats.keras_era import (
     DEVIATION_WORD,
@@ -86,18 +85,18 @@ def is_keras_legacy(path: str) -> bool:
         return _weights_root(file, path) is not None
 
 
-def _weights_root(file: h5py.File, path: str) -> h5py.Group | None:
+def _weights_root(file: HDF5File, path: str) -> Group | None:
     """The group that has the list of layers: the root, or the group of a whole saved model."""
     if _has_layers(file):
         return file
-    if not has_member(file, LEGACY_WHOLE_MODEL_GROUP):
+    if LEGACY_WHOLE_MODEL_GROUP not in file:
         return None
     group = follow_group(file, LEGACY_WHOLE_MODEL_GROUP, path)
     return group if _has_layers(group) else None
 
 
-def _has_layers(group: h5py.Group) -> bool:
-    return not {LEGACY_LAYER_NAMES, f"{LEGACY_LAYER_NAMES}0", LEGACY_COUNT}.isdisjoint(group.attrs)
+def _has_layers(group: Group) -> bool:
+    return not {LEGACY_LAYER_NAMES, f"{LEGACY_LAYER_NAMES}0", LEGACY_COUNT}.isdisjoint(group.attribute_names)
 
 
 class KerasLegacyReader(HDF5Reader):
@@ -131,6 +130,8 @@ class KerasLegacyReader(HDF5Reader):
         deviation_epsilon: float | None = None,
     ) -> None:
         self._kernel_order = None if kernel_order is None else kernel_order_named(kernel_order)
+        if deviation_epsilon is not None and not 0 <= deviation_epsilon < 1:
+            raise OptionError("batch norm has no such epsilon", expected="a number from 0 to 1", got=deviation_epsilon)
         self._deviation_epsilon = deviation_epsilon
         # By the dataset's path: the word of an old weight, which its name may not show.
         self._words: dict[str, str] = {}
@@ -139,7 +140,7 @@ class KerasLegacyReader(HDF5Reader):
         self._deviations: frozenset[str] = frozenset()
         super().__init__(path)
 
-    def _find(self, file: h5py.File) -> Found:
+    def _find(self, file: HDF5File) -> Found:
         root = _weights_root(file, self.path)
         if root is None:
             raise FormatError(
@@ -154,35 +155,35 @@ class KerasLegacyReader(HDF5Reader):
         self._layers: list[LayerConfig] = []
         if is_era(self._version) and "model_config" in self.metadata:
             self._layers = find_layers(parse_config(self.metadata["model_config"], self.path), self.path)
-        self._is_counted = LEGACY_COUNT in root.attrs
+        self._is_counted = root.has_attribute(LEGACY_COUNT)
         return self._find_counted(root) if self._is_counted else self._find_named(root, file)
 
-    def _find_named(self, root: h5py.Group, file: h5py.File) -> Found:
+    def _find_named(self, root: Group, file: HDF5File) -> Found:
         """The weights of a file that names layers and weights: Keras 1 and later."""
         layers = dict.fromkeys(read_texts(root, LEGACY_LAYER_NAMES, self.path) or [])
         # What is listed twice is one tensor.
-        found: dict[str, tuple[h5py.Dataset, tuple[str, ...]]] = {}
+        found: dict[str, tuple[Dataset, tuple[str, ...]]] = {}
         # A model's own weights, outside of any layer, come last.
-        top = {LEGACY_TOP_LEVEL_GROUP: None} if has_member(root, LEGACY_TOP_LEVEL_GROUP) else {}
+        top = {LEGACY_TOP_LEVEL_GROUP: None} if LEGACY_TOP_LEVEL_GROUP in root else {}
         for layer in layers | top:
             group = follow_group(root, layer, self.path)
             for weight in read_texts(group, LEGACY_WEIGHT_NAMES, self.path) or []:
                 dataset = follow_dataset(group, weight, self.path)
                 old = split_spelling(weight) if is_era(self._version) else None
                 if old is None:
-                    found.setdefault(str(dataset.name), (dataset, _names(layer, weight, layer not in layers)))
+                    found.setdefault(dataset.name, (dataset, _names(layer, weight, layer not in layers)))
                 else:
-                    self._words[str(dataset.name)] = old[1]
+                    self._words[dataset.name] = old[1]
                     names: tuple[str, ...] = (_era_name(layer, *old, self._shown_word(old[1])), f"{layer}/{weight}")
-                    found.setdefault(str(dataset.name), (dataset, names))
-        if has_member(file, LEGACY_OPTIMIZER_GROUP):
+                    found.setdefault(dataset.name, (dataset, names))
+        if LEGACY_OPTIMIZER_GROUP in file:
             group = follow_group(file, LEGACY_OPTIMIZER_GROUP, self.path)
             for weight in dict.fromkeys(read_texts(group, LEGACY_WEIGHT_NAMES, self.path) or []):
                 names = tuple(f"{LEGACY_OPTIMIZER_GROUP}/{each}" for each in (weight.removesuffix(":0"), weight))
                 found[f"/{LEGACY_OPTIMIZER_GROUP}/{weight}"] = (follow_dataset(group, weight, self.path), names)
         return list(found.values())
 
-    def _find_counted(self, root: h5py.Group) -> Found:
+    def _find_counted(self, root: Group) -> Found:
         """The weights of a file of Keras 0, which counts layers and parameters and names nothing."""
         found: Found = []
         n_layers = count_attribute(root, LEGACY_COUNT, self.path)
@@ -197,10 +198,10 @@ class KerasLegacyReader(HDF5Reader):
                 dataset = follow_dataset(group, f"param_{position}", self.path)
                 counted = f"{place}/param_{position}"
                 if words is None or layer is None or not layer.name:
-                    self._words[str(dataset.name)] = "W" if position == 0 else ""
+                    self._words[dataset.name] = "W" if position == 0 else ""
                     found.append((dataset, (counted,)))
                 else:
-                    self._words[str(dataset.name)] = words[position]
+                    self._words[dataset.name] = words[position]
                     found.append((dataset, (f"{layer.name}/{self._shown_word(words[position])}", counted)))
         return found
 
@@ -213,7 +214,7 @@ class KerasLegacyReader(HDF5Reader):
         return self._is_counted or has_deviations(self._version)
 
     def _interpret(self, stored: dict[str, TensorSpec]) -> list[TensorSpec]:
-        words = {name: self._words.get(str(dataset.name), "") for name, dataset in self._datasets.items()}
+        words = {name: self._words.get(dataset.name, "") for name, dataset in self._datasets.items()}
         kernels = [name for name, spec in stored.items() if self._is_kernel(spec, words[name])]
         deviations = frozenset(name for name, word in words.items() if word == DEVIATION_WORD)
         if self._deviation_epsilon is not None and not deviations:
@@ -256,12 +257,12 @@ class KerasLegacyReader(HDF5Reader):
         elif deviations and self._has_deviations:
             notes.append(
                 f"`{DEVIATION_WORD}` is a standard deviation before Keras 1.0.6: "
-                "give `deviation_epsilon`, the epsilon of the batch norms, to have variances"
+                "give `--deviation-epsilon`, the epsilon of the batch norms, to have variances"
             )
         elif deviations:
             notes.append(
                 f"`{DEVIATION_WORD}` is taken for the variance, as Keras has it since 1.0.6: "
-                "give `deviation_epsilon` if the file is older"
+                "give `--deviation-epsilon` if the file is older"
             )
 
     def read(self, name: str) -> np.ndarray:
@@ -276,9 +277,11 @@ class KerasLegacyReader(HDF5Reader):
 def _names(layer: str, weight: str, is_top: bool) -> tuple[str, ...]:
     """The names that a tensor can have: ``layer/weight``, and longer ones for when that is another's too."""
     bare = weight.removesuffix(":0")
+    # The name of the model, or of a replica of it, can stand in front of the layer's: `sequential/fc/kernel` of `fc`.
+    start = f"/{bare}/".find(f"/{layer}/")
     # A model's own weight has no layer in front.
-    is_complete = is_top or bare == layer or bare.startswith(f"{layer}/")
-    return (bare if is_complete else f"{layer}/{bare}", f"{layer}/{bare}", f"{layer}/{weight}")
+    short = bare if is_top else bare[start:] if start >= 0 else f"{layer}/{bare}"
+    return (short, f"{layer}/{bare}", f"{layer}/{weight}")
 
 
 def _bias_length(stored: Mapping[str, TensorSpec], kernel: str) -> int | None:
@@ -292,7 +295,7 @@ def _era_name(layer: str, owner: str, word: str, shown: str) -> str:
     return f"{layer}/{shown}" if owner == layer else f"{layer}/{owner}/{shown}"
 
 
-def _text(root: h5py.Group, file: h5py.File, name: str, path: str) -> str | None:
+def _text(root: Group, file: HDF5File, name: str, path: str) -> str | None:
     return text_attribute(root, name, path) or text_attribute(file, name, path)
 
 
@@ -336,7 +339,8 @@ class KerasLegacyWriter(HDF5Writer):
             problems += [f"{quoted(name)} would have to lie inside of {quoted(other)}" for other in outer if other]
         return problems
 
-    def _lay_out(self, file: h5py.File) -> dict[str, str]:
+    def _lay_out(self, file: h5py.File) -> dict[str, int]:
+        offsets: dict[str, int] = {}
         layers = group_by_layer(list(self.manifest))
         write_texts(file, LEGACY_LAYER_NAMES, list(layers))
         file.attrs["backend"] = LEGACY_BACKEND.encode()
@@ -345,10 +349,10 @@ class KerasLegacyWriter(HDF5Writer):
             group = file.require_group(layer)
             write_texts(group, LEGACY_WEIGHT_NAMES, [f"{name}:0" for name in names])
             for name in names:
-                create_dataset(group, f"{name}:0", self.manifest[name])
+                offsets[name] = values_offset(create_dataset(group, f"{name}:0", self.manifest[name]))
         if LEGACY_TOP_LEVEL_GROUP not in layers:
             write_texts(file.require_group(LEGACY_TOP_LEVEL_GROUP), LEGACY_WEIGHT_NAMES, [])
-        return {name: _place(name) for name in self.manifest}
+        return offsets
 
 
 def _place(name: str) -> str:

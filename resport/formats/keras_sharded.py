@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from resport.errors import FormatError
 from resport.formats.damage import quoted
 from resport.formats.hdf5 import open_file, text_attribute
 from resport.formats.hdf5_checkpoint import Found
+from resport.formats.hdf5_file.objects import Dataset, HDF5File
 from resport.formats.keras_config import CONFIG_MAX_BYTES, parse_config
 from resport.formats.keras_weights import (
     WEIGHTS_NAME_ATTRIBUTE,
@@ -26,9 +27,6 @@ from resport.formats.keras_weights import (
     walk,
 )
 from resport.formats.source import regular_file_size
-
-if TYPE_CHECKING:
-    import h5py
 
 SHARDED_SUFFIX = ".weights.json"
 SHARDED_MAX_FILES = 500
@@ -119,10 +117,10 @@ class KerasShardedReader(KerasWeightsReader):
             self.close()
             raise
 
-    def _path_of(self, dataset: h5py.Dataset) -> str:
-        return str(dataset.file.filename)
+    def _path_of(self, dataset: Dataset) -> str:
+        return dataset.file.path
 
-    def _find(self, file: h5py.File) -> Found:
+    def _find(self, file: HDF5File) -> Found:
         files = list(zip(self._opened, self.files[1:], strict=True))
         names: dict[str, str] = {}
         found: set[tuple[str, str]] = set()

@@ -24,14 +24,28 @@ from resport.formats.hdf5 import (
     child_names,
     follow,
     follow_group,
-    has_member,
     hdf5_errors,
     open_file,
     text_attribute,
 )
-from resport.formats.hdf5_checkpoint import Found, HDF5Reader, HDF5Writer, text_problem
-from resport.formats.hdf5_dataset import create_dataset
-from resport.formats.keras_layers import group_by_layer, infer_class, split_name, variable_names
+from resport.formats.hdf5_checkpoint import Found, HDF5Reader
+from resport.formats.hdf5_file.objects import Dataset, Group, HDF5File, Node
+from resport.formats.hdf5_writer import (
+    HDF5Writer,
+    create_dataset,
+    create_group,
+    text_problem,
+    values_offset,
+    write_text,
+)
+from resport.formats.keras_layers import (
+    LAYER_VARIABLES,
+    UNKNOWN_CLASS,
+    group_by_layer,
+    infer_class,
+    split_name,
+    variable_names,
+)
 from resport.tensors import Manifest, TensorSpec
 
 if TYPE_CHECKING:
@@ -56,16 +70,13 @@ def is_keras_weights(path: str) -> bool:
     Raises:
         FormatError: the file is damaged.
     """
-    import h5py
-
     with open_file(path) as file, hdf5_errors(path):
         names = child_names(file, path)
         if not {WEIGHTS_VARIABLES_GROUP, *WEIGHTS_LAYER_GROUPS}.isdisjoint(names):
             return True
         # A subclassed model has its layers at the root, under the names of its attributes.
-        hard = [name for name in names if file.id.links.get_info(name.encode()).type == h5py.h5l.TYPE_HARD]
-        members = (file[name] for name in hard)
-        return any(isinstance(node, h5py.Group) and has_member(node, WEIGHTS_VARIABLES_GROUP) for node in members)
+        members = (file.member(name) for name in names if file.link(name).address is not None)
+        return any(isinstance(node, Group) and WEIGHTS_VARIABLES_GROUP in node for node in members)
 
 
 class KerasWeightsReader(HDF5Reader):
@@ -86,20 +97,20 @@ class KerasWeightsReader(HDF5Reader):
     layer_names: Mapping[str, str] = {}
     """Names of layers by their groups, where the file has no names: archives know them."""
 
-    def _find(self, file: h5py.File) -> Found:
+    def _find(self, file: HDF5File) -> Found:
         found = find_variables([(file, self.path)], self.layer_names)
         listed = [place for dataset, _ in found if (place := _listed_layer(dataset)) is not None]
-        if listed and not self.layer_names and not any(WEIGHTS_NAME_ATTRIBUTE in place.attrs for place in listed):
+        if listed and not self.layer_names and not any(place.has_attribute(WEIGHTS_NAME_ATTRIBUTE) for place in listed):
             self.note = "the file counts layers by their class and has no names of them; a `.keras` archive has both"
         return found
 
 
-def _listed_layer(dataset: h5py.Dataset) -> h5py.Group | None:
+def _listed_layer(dataset: Dataset) -> Group | None:
     """The group of variables that a dataset is in, if it is that of a layer in a model's list."""
-    return dataset.parent if str(dataset.name).split("/")[1] in WEIGHTS_LAYER_GROUPS else None
+    return dataset.parent if dataset.name.split("/")[1] in WEIGHTS_LAYER_GROUPS else None
 
 
-def find_variables(files: Sequence[tuple[h5py.File, str]], known: Mapping[str, str]) -> Found:
+def find_variables(files: Sequence[tuple[HDF5File, str]], known: Mapping[str, str]) -> Found:
     """Find the variables of all layers.
 
     Args:
@@ -109,7 +120,7 @@ def find_variables(files: Sequence[tuple[h5py.File, str]], known: Mapping[str, s
     Raises:
         FormatError: a file is damaged, or two have one variable.
     """
-    merged: dict[tuple[str, ...], tuple[tuple[str, ...], list[tuple[h5py.Group, str]]]] = {}
+    merged: dict[tuple[str, ...], tuple[tuple[str, ...], list[tuple[Group, str]]]] = {}
     for file, path in files:
         for place, scope, variables in walk(file, known, path):
             merged.setdefault(place, (scope, []))[1].append((variables, path))
@@ -120,8 +131,8 @@ def find_variables(files: Sequence[tuple[h5py.File, str]], known: Mapping[str, s
 
 
 def walk(
-    file: h5py.File, known: Mapping[str, str], path: str
-) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], h5py.Group]]:
+    file: HDF5File, known: Mapping[str, str], path: str
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], Group]]:
     """Yield every group of variables: its layer's path in the file, its layer's name in parts, and the group."""
     yield from _walk(file, (), (), set(), known, path)
 
@@ -132,13 +143,13 @@ def plain_place(place: Iterable[str]) -> str:
 
 
 def _walk(
-    group: h5py.Group,
+    group: Group,
     place: tuple[str, ...],
     scope: tuple[str, ...],
     visited: set[int],
     known: Mapping[str, str],
     path: str,
-) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], h5py.Group]]:
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], Group]]:
     """Yield every group of variables.
 
     Args:
@@ -149,17 +160,14 @@ def _walk(
         known: names of layers by the groups that have none.
         path: the file.
     """
-    import h5py
-
-    address = h5py.h5o.get_info(group.id).addr
-    if address in visited or len(place) > WEIGHTS_MAX_DEPTH:
+    if group.address in visited or len(place) > WEIGHTS_MAX_DEPTH:
         raise FormatError(f"{quoted('/'.join(place))} in `{path}` leads in a circle or too deep", path=path)
-    visited.add(address)
+    visited.add(group.address)
     names = child_names(group, path)
     is_layer = not place or WEIGHTS_VARIABLES_GROUP in names or place[-2:-1] in _LISTS
     has_variables = WEIGHTS_VARIABLES_GROUP in names
     variables = follow_group(group, WEIGHTS_VARIABLES_GROUP, path) if has_variables else None
-    own = text_attribute(variables, WEIGHTS_NAME_ATTRIBUTE, path) if variables else None
+    own = None if variables is None else text_attribute(variables, WEIGHTS_NAME_ATTRIBUTE, path)
     own = known.get(plain_place(place)) if own is None else own
     if own is not None and place and place[0] != WEIGHTS_OPTIMIZER_GROUP:
         scope = (*scope[:-1], own)
@@ -171,33 +179,40 @@ def _walk(
             child = follow(group, name, path)
             # The list of a model's layers is no part of their names.
             inner = scope if is_layer and name in WEIGHTS_LAYER_GROUPS else (*scope, name)
-            if isinstance(child, h5py.Group):
+            if isinstance(child, Group):
                 yield from _walk(child, (*place, name), inner, visited, known, path)
 
 
 def _named_variables(
-    place: tuple[str, ...], scope: tuple[str, ...], groups: Sequence[tuple[h5py.Group, str]]
-) -> Iterator[tuple[h5py.Dataset, tuple[str, ...]]]:
+    place: tuple[str, ...], scope: tuple[str, ...], groups: Sequence[tuple[Group, str]]
+) -> Iterator[tuple[Dataset, tuple[str, ...]]]:
     """Yield the variables of one layer with the names that each can have."""
-    import h5py
-
-    members: dict[str, h5py.Group | h5py.Dataset] = {}
+    members: dict[str, Node] = {}
     for variables, path in groups:
         for name in child_names(variables, path):
             if name in members:
                 raise FormatError(f"{quoted('/'.join((*place, name)))} in `{path}` is in another shard too", path=path)
             members[name] = follow(variables, name, path)
-    numbers = [name for name in sorted(members, key=_natural_order) if isinstance(members[name], h5py.Dataset)]
-    known = variable_names(_class_and_number(place[-1])[0] if place else "", len(numbers))
+    datasets = {name: node for name, node in members.items() if isinstance(node, Dataset)}
+    numbers = sorted(datasets, key=_natural_order)
+    known = variable_names(_class_of_group(place, scope), len(numbers))
     is_counted = numbers == [str(position) for position in range(len(numbers))]
     for position, number in enumerate(numbers):
-        given = text_attribute(members[number], WEIGHTS_NAME_ATTRIBUTE, groups[0][1])
+        given = text_attribute(datasets[number], WEIGHTS_NAME_ATTRIBUTE, groups[0][1])
         if given is not None:
-            yield members[number], (given,)
+            yield datasets[number], (given,)
         else:
             # A layer that saves itself under words of its own (an optimizer, a tokenizer) is taken at its word.
             name = "/".join((*scope, known[position] if is_counted else number))
-            yield members[number], (name, "/".join((*place, WEIGHTS_VARIABLES_GROUP, number)))
+            yield datasets[number], (name, "/".join((*place, WEIGHTS_VARIABLES_GROUP, number)))
+
+
+def _class_of_group(place: tuple[str, ...], scope: tuple[str, ...]) -> str:
+    """The class of a layer, from its group, or from its own name where the group has that of an attribute."""
+    layer_class = _class_and_number(place[-1])[0] if place else ""
+    if layer_class in LAYER_VARIABLES or layer_class == UNKNOWN_CLASS or not scope:
+        return layer_class
+    return _class_and_number(scope[-1])[0]
 
 
 def _class_and_number(component: str) -> tuple[str, int]:
@@ -263,21 +278,21 @@ class KerasWeightsWriter(HDF5Writer):
         named = ((name, text_problem(name)) for name in manifest)
         return [*super().problems(manifest), *(f"{quoted(name)} {problem}" for name, problem in named if problem)]
 
-    def _lay_out(self, file: h5py.File) -> dict[str, str]:
-        file.create_group(WEIGHTS_VARIABLES_GROUP)
-        places: dict[str, str] = {}
+    def _lay_out(self, file: h5py.File) -> dict[str, int]:
+        create_group(file, WEIGHTS_VARIABLES_GROUP)
+        offsets: dict[str, int] = {}
         layers = group_by_layer(list(self.manifest))
         groups = self._layer_places(layers)
         for layer, names in layers.items():
-            group = file.create_group(f"{groups[layer]}/{WEIGHTS_VARIABLES_GROUP}")
-            group.attrs[WEIGHTS_NAME_ATTRIBUTE] = self._layer_name(layer)
+            group = create_group(file, f"{groups[layer]}/{WEIGHTS_VARIABLES_GROUP}")
+            write_text(group.id, WEIGHTS_NAME_ATTRIBUTE, self._layer_name(layer))
             expected = variable_names(_class_and_number(split_name(groups[layer])[1])[0], len(names))
             for position, name in enumerate(names):
                 dataset = create_dataset(group, str(position), self.manifest[name])
                 if name != f"{layer}/{expected[position]}":
-                    dataset.attrs[WEIGHTS_NAME_ATTRIBUTE] = name
-                places[name] = f"{groups[layer]}/{WEIGHTS_VARIABLES_GROUP}/{position}"
-        return places
+                    write_text(dataset, WEIGHTS_NAME_ATTRIBUTE, name)
+                offsets[name] = values_offset(dataset)
+        return offsets
 
     def _layer_name(self, layer: str) -> str:
         """What the group of a layer calls it."""
@@ -289,7 +304,7 @@ class KerasWeightsWriter(HDF5Writer):
         counts: dict[str, int] = {}
         for layer, names in layers.items():
             shapes = {split_name(name)[1]: self.manifest[name].shape for name in names}
-            layer_class = self._classes.get(layer) or infer_class(shapes)
+            layer_class = self._classes.get(layer) or infer_class(layer, shapes)
             number = counts.get(layer_class, 0)
             counts[layer_class] = number + 1
             places[layer] = f"{_LISTED}/{layer_class}_{number}" if number else f"{_LISTED}/{layer_class}"

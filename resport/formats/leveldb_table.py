@@ -29,6 +29,7 @@ from typing import Self
 from resport.errors import ChecksumError, FormatError
 from resport.formats.damage import located
 from resport.formats.protobuf import Buffer, read_varint
+from resport.formats.source import read_head, refuse_foreign
 
 TABLE_MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 TABLE_FOOTER_BYTES = 48
@@ -161,6 +162,7 @@ class LevelDBTable:
         footer_offset = self.size_bytes - TABLE_FOOTER_BYTES
         footer = self._read_at(footer_offset, TABLE_FOOTER_BYTES)
         if footer[-8:] != TABLE_MAGIC:
+            refuse_foreign(self.path, read_head(self.path))
             raise FormatError(
                 f"`{self.path}` does not end like a table, it is cut off or another kind of file",
                 expected=TABLE_MAGIC.hex(),

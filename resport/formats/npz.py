@@ -18,15 +18,13 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from resport.dtypes import DTYPES, OPAQUE, to_numpy
 from resport.errors import ChecksumError, FormatError, OptionError
-from resport.formats.atomic import remove_file, replace_file, temporary_path
-from resport.formats.base import Reader, Writer
+from resport.formats.base import Reader
 from resport.formats.damage import located, quoted
 from resport.formats.npy_header import (
     NPY_MAGIC,
@@ -39,6 +37,7 @@ from resport.formats.npy_header import (
     parse_npy_header,
 )
 from resport.formats.npz_metadata import encode_comment, parse_comment
+from resport.formats.single_file import SingleFileWriter
 from resport.formats.source import regular_file_size
 from resport.formats.zip_directory import (
     ZIP_MAX_NAME_BYTES,
@@ -210,7 +209,7 @@ def is_npz(head: bytes, path: str) -> bool:
     return is_npz or is_empty or head.startswith(NPY_MAGIC)
 
 
-class NpzWriter(Writer):
+class NpzWriter(SingleFileWriter):
     """A new .npz file, stored without compression.
 
     Args:
@@ -226,26 +225,14 @@ class NpzWriter(Writer):
     format: ClassVar[str] = "npz"
     dtypes: ClassVar[frozenset[str]] = frozenset(dtype.name for dtype in DTYPES if dtype.name not in OPAQUE)
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        specs: Iterable[TensorSpec],
-        *,
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(os.fspath(path), specs, metadata=metadata)
+    def _lay_out(self) -> bytes:
         if self.path.lower().endswith(NPY_SUFFIX):
             hint = f"write {self.path[: -len(NPY_SUFFIX)]}.npz"
             raise OptionError(f"`{self.path}` would hold one array without a name", hint=hint)
-        self._comment = encode_comment(self.metadata, self.path)
+        encode_comment(self.metadata, self.path)  # refuses what it can't hold before there is a file
         self._members, self._end = lay_out(self.manifest)
-        self._temporary = temporary_path(self.path)
-        self._handle = -1
-        try:
-            self._handle = os.open(self._temporary, os.O_WRONLY | os.O_CLOEXEC)
-        except BaseException:
-            self.abort()
-            raise
+        # A member's header has its checksum, and is written with its values.
+        return b""
 
     @classmethod
     def problems(cls, manifest: Manifest) -> list[str]:
@@ -271,27 +258,12 @@ class NpzWriter(Writer):
             self._write_at(chunk, offset + start)
         member = replace(self._members[spec.name], crc32=crc)
         self._members[spec.name] = member
-        self._write_at(memoryview(encode_local(member) + header), member.offset)
-
-    def _write_at(self, view: memoryview, offset: int) -> None:
-        done = 0
-        while done < len(view):
-            done += os.pwrite(self._handle, view[done:], offset + done)
+        self._write_at(encode_local(member) + header, member.offset)
 
     def _commit(self) -> None:
-        directory = encode_directory(list(self._members.values()), self._end, self._comment)
-        self._write_at(memoryview(directory), self._end)
-        self._close()
-        replace_file(self._temporary, self.path)
-
-    def abort(self) -> None:
-        self._close()
-        remove_file(self._temporary)
-
-    def _close(self) -> None:
-        if self._handle >= 0:
-            handle, self._handle = self._handle, -1
-            os.close(handle)
+        comment = encode_comment(self.metadata, self.path)
+        self._write_at(encode_directory(list(self._members.values()), self._end, comment), self._end)
+        super()._commit()
 
 
 def lay_out(manifest: Manifest) -> tuple[dict[str, ZipMember], int]:

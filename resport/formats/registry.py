@@ -204,7 +204,7 @@ FORMATS: tuple[Format, ...] = (
         "tensorflow-v2",
         "TF V2 checkpoint",
         "resport.formats.tensor_bundle:TensorBundleReader",
-        "resport.formats.tensor_bundle:TensorBundleWriter",
+        "resport.formats.bundle_writer:TensorBundleWriter",
         (),
         _told_by_resolve,
         landmarks=lambda path: (f"{path}.index",),

@@ -14,16 +14,17 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
 from resport.dtypes import BY_NAME, BY_SAFETENSORS, to_numpy
 from resport.errors import FormatError
-from resport.formats.atomic import remove_file, replace_file, temporary_path
-from resport.formats.base import Reader, Writer, write_errors
+from resport.formats.base import Buffer, Reader, write_errors
+from resport.formats.positioned import pieces_at, read_at
 from resport.formats.registry import SAFETENSORS_MAX_HEADER_BYTES
-from resport.formats.source import regular_file_size
+from resport.formats.single_file import SingleFileWriter
+from resport.formats.source import read_head, refuse_foreign, regular_file_size
 from resport.tensors import Manifest, TensorSpec
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ SAFETENSORS_METADATA_KEY = "__metadata__"
 # numpy's own limits since version 2 (32 axes before); a longer shape could not be read, only multiplied for hours.
 MAX_AXES = 64
 MAX_ARRAY_BYTES = 2**63 - 1
-# Linux moves at most 2 GiB in one call.
-MAX_IO_BYTES = 1 << 30
 
 
 class SafetensorsReader(Reader):
@@ -74,26 +73,32 @@ class SafetensorsReader(Reader):
         spec = self.manifest[name]
         array = np.empty(spec.shape, to_numpy(spec.dtype))
         view = array.reshape(-1).view(np.uint8).data
-        offset = self._offsets[name]
-        done = 0
-        while done < len(view):
-            count = os.preadv(self._file.fileno(), [view[done : done + MAX_IO_BYTES]], offset + done)
-            if count == 0:
-                raise FormatError(
-                    f"`{self.path}` ends inside tensor `{name}`",
-                    path=self.path,
-                    offset=offset + done,
-                    expected=f"{spec.nbytes} bytes",
-                    got=f"{done} bytes",
-                )
-            done += count
+        self._check_read(spec, read_at(self._file.fileno(), view, self._offsets[name]))
         return array
+
+    def pieces(self, name: str) -> Iterator[Buffer]:
+        spec = self.manifest[name]
+        n_read = 0
+        for piece in pieces_at(self._file.fileno(), self._offsets[name], spec.nbytes):
+            n_read += len(piece)
+            yield piece
+        self._check_read(spec, n_read)
+
+    def _check_read(self, spec: TensorSpec, n_read: int) -> None:
+        if n_read < spec.nbytes:
+            raise FormatError(
+                f"`{self.path}` ends inside tensor `{spec.name}`",
+                path=self.path,
+                offset=self._offsets[spec.name] + n_read,
+                expected=f"{spec.nbytes} bytes",
+                got=f"{n_read} bytes",
+            )
 
     def close(self) -> None:
         self._file.close()
 
 
-class SafetensorsWriter(Writer):
+class SafetensorsWriter(SingleFileWriter):
     """A new safetensors file.
 
     Args:
@@ -108,25 +113,11 @@ class SafetensorsWriter(Writer):
     format: ClassVar[str] = "safetensors"
     dtypes: ClassVar[frozenset[str]] = frozenset(dtype.name for dtype in BY_SAFETENSORS.values())
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        specs: Iterable[TensorSpec],
-        *,
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(os.fspath(path), specs, metadata=metadata)
+    def _lay_out(self) -> bytes:
         begins = _lay_out(self.manifest)
         header = _header_bytes(self.manifest, begins, self.metadata, self.path)
         self._offsets = {name: len(header) + begin for name, begin in begins.items()}
-        self._temporary = temporary_path(self.path)
-        self._handle = -1
-        try:
-            self._handle = os.open(self._temporary, os.O_WRONLY | os.O_CLOEXEC)
-            self._write_at(memoryview(header), 0)
-        except BaseException:
-            self.abort()
-            raise
+        return header
 
     @classmethod
     def problems(cls, manifest: Manifest) -> list[str]:
@@ -138,33 +129,22 @@ class SafetensorsWriter(Writer):
                 problems.append(f"{name!r} is not valid Unicode text")
         return problems
 
+    def amend_metadata(self, key: str, text: str) -> None:
+        super().amend_metadata(key, text)
+        with write_errors(self.path):
+            self._write_at(self._lay_out(), 0)
+
     def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
         import numpy as np
 
         self._write_at(array.reshape(-1).view(np.uint8).data, self._offsets[spec.name])
 
-    def _write_at(self, view: memoryview, offset: int) -> None:
-        done = 0
-        while done < len(view):
-            done += os.pwrite(self._handle, view[done : done + MAX_IO_BYTES], offset + done)
-
-    def flush(self) -> None:
-        """Put on disk what has been written, so that ``commit`` only renames."""
-        with write_errors(self.path):
-            os.fsync(self._handle)
-
-    def _commit(self) -> None:
-        self._close()
-        replace_file(self._temporary, self.path)
-
-    def abort(self) -> None:
-        self._close()
-        remove_file(self._temporary)
-
-    def _close(self) -> None:
-        if self._handle >= 0:
-            handle, self._handle = self._handle, -1
-            os.close(handle)
+    def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
+        offset = self._offsets[spec.name]
+        for piece in pieces:
+            with write_errors(self.path):
+                self._write_at(piece, offset)
+            offset += len(piece)
 
 
 def _read_header(handle: int, size: int, path: str) -> tuple[dict[str, Any], int]:
@@ -176,6 +156,7 @@ def _read_header(handle: int, size: int, path: str) -> tuple[dict[str, Any], int
     length = int.from_bytes(os.pread(handle, SAFETENSORS_LENGTH_BYTES, 0), "little")
     data_offset = SAFETENSORS_LENGTH_BYTES + length
     if size < SAFETENSORS_LENGTH_BYTES or data_offset > size:
+        refuse_foreign(path, read_head(path))
         raise FormatError(
             f"`{path}` ends before its safetensors header does",
             path=path,

@@ -17,13 +17,13 @@ under a temporary name. On commit
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from resport.errors import FormatError, OptionError
 from resport.formats.atomic import remove_file, replace_file, temporary_path
-from resport.formats.base import Reader, Writer
+from resport.formats.base import Buffer, Reader, Writer
 from resport.formats.damage import quoted
 from resport.formats.safetensors import SafetensorsReader, SafetensorsWriter
 from resport.formats.shard_index import (
@@ -191,7 +191,7 @@ class ShardedSafetensorsWriter(Writer):
                 got=f"{self.manifest.nbytes} bytes in shards of {max_bytes}",
                 hint="give a larger size",
             )
-        self._index = f"{stem}{INDEX_SUFFIX}" if len(dealt) > 1 or self.path.lower().endswith(INDEX_SUFFIX) else ""
+        self._index = f"{stem}{INDEX_SUFFIX}" if _has_index(self.path, dealt) else ""
         targets = [
             shard_path(stem, shard, len(dealt)) if self._index else f"{stem}{SAFETENSORS_SUFFIX}"
             for shard in range(1, len(dealt) + 1)
@@ -205,6 +205,11 @@ class ShardedSafetensorsWriter(Writer):
     def problems(cls, manifest: Manifest) -> list[str]:
         return SafetensorsWriter.problems(manifest)
 
+    @classmethod
+    def format_written(cls, path: str, manifest: Manifest, options: Mapping[str, Any]) -> str:
+        dealt = deal_out(manifest.values(), parse_size(options.get("max_shard_size", SHARD_DEFAULT_BYTES)))
+        return cls.format if _has_index(path, dealt) else SafetensorsWriter.format
+
     def _open_shards(self, targets: Sequence[str], dealt: Sequence[Sequence[TensorSpec]]) -> None:
         try:
             for target, specs in zip(targets, dealt, strict=True):
@@ -215,8 +220,16 @@ class ShardedSafetensorsWriter(Writer):
             self.abort()
             raise
 
+    def amend_metadata(self, key: str, text: str) -> None:
+        super().amend_metadata(key, text)
+        for writer in self._shards:
+            writer.amend_metadata(key, text)
+
     def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
         self._shard_of[spec.name].write(spec.name, array)
+
+    def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
+        self._shard_of[spec.name].write_pieces(spec.name, pieces)
 
     def _commit(self) -> None:
         if self._index:
@@ -244,6 +257,11 @@ class ShardedSafetensorsWriter(Writer):
             writer.abort()
         if self._temporary:
             remove_file(self._temporary)
+
+
+def _has_index(path: str, dealt: Sequence[Sequence[TensorSpec]]) -> bool:
+    """Whether a target gets an index: it is named as one, or does not fit into one shard."""
+    return len(dealt) > 1 or path.lower().endswith(INDEX_SUFFIX)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,55 +7,41 @@ opened when a tensor of it is read, so that a checkpoint with missing shards can
 Reading: sizes are checked against the shape when the index is parsed and against the data file's real size before
 memory is taken. Bytes go from the file straight into the array, in pieces that are still in the processor's cache when
 their checksum is computed. Reads name their offset (``preadv``), so threads can share a reader.
-
-Writing: every offset follows from the specs, so values may come in any order and the bytes are the same; entries and
-data are in the order of the names' bytes. Values go to temporary files. On commit
-1. the index is written, and all files are synced, under temporary names;
-2. where a data file with the final name exists (the same number of shards), the old index is removed: from here on the
-   path holds no checkpoint rather than an old index over new values;
-3. the data files are renamed;
-4. the index is renamed, and with it the new checkpoint is there;
-5. data files of another number of shards, which no index names any more, are removed.
-With another number of shards the old checkpoint is whole until step 4, otherwise until step 2. Steps 2 to 4 are renames
-only, for which the data is on disk already.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
-from resport.dtypes import DTYPES, OPAQUE
+from resport.dtypes import OPAQUE
 from resport.errors import ChecksumError, FormatError, OptionError
-from resport.formats.atomic import remove_file, replace_file, temporary_path
-from resport.formats.base import Reader, Writer
-from resport.formats.bundle_data import empty_array, parse_strings, read_into, write_array
+from resport.formats.base import Buffer, Reader
+from resport.formats.bundle_data import empty_array, parse_strings, pieces_with_crc, read_into
 from resport.formats.bundle_entry import (
-    BUNDLE_MAX_SHARDS,
+    BUNDLE_FORMAT,
+    BUNDLE_HEADER_KEY,
     BundleEntry,
     BundleHeader,
-    encode_entry,
-    encode_header,
+    is_utf8,
     parse_entry,
     parse_header,
 )
-from resport.formats.checkpoint_path import missing_index_error, shard_files, shard_path, write_state_file
+from resport.formats.checkpoint_path import missing_index_error, shard_path
 from resport.formats.damage import located, quoted
 from resport.formats.leveldb_table import LevelDBTable, mask_crc32c
-from resport.formats.leveldb_writer import encode_table
 from resport.formats.object_graph import OBJECT_GRAPH_KEY, parse_object_graph, shown_names
+from resport.formats.source import read_head, refuse_foreign
 from resport.formats.tensor_slice import check_cover, resolve_slice, slice_key
-from resport.tensors import Manifest, TensorSpec
+from resport.tensors import Manifest
 
 if TYPE_CHECKING:
     import numpy as np
 
-BUNDLE_FORMAT = "tensorflow-v2"
-BUNDLE_HEADER_KEY = b""
 BUNDLE_MAX_INDEX_BYTES = 256 << 20
 """An index with four million tensors; a larger file is something else."""
 
@@ -109,6 +95,15 @@ class TensorBundleReader(Reader):
         for bounds, part in parts:
             array[tuple(slice(start, stop) for start, stop in bounds)] = self._read_data(part)
         return array
+
+    def pieces(self, name: str) -> Iterator[Buffer]:
+        """Read one tensor piece by piece; see ``Reader.pieces``."""
+        entry = self._entries[self.keys[name]]
+        if self.keys[name] in self._parts or entry.spec.dtype in OPAQUE:
+            yield from super().pieces(name)
+            return
+        crc = yield from pieces_with_crc(self._locate(entry), entry.spec.nbytes, entry.offset, self.shards[entry.shard])
+        self._check_crc(entry, crc)
 
     def close(self) -> None:
         """Close the data files. Closing twice is allowed."""
@@ -198,6 +193,7 @@ class TensorBundleReader(Reader):
             file = self._open_shards[path]
         size_bytes = os.fstat(file.fileno()).st_size
         if entry.offset + entry.size_bytes > size_bytes:
+            refuse_foreign(path, read_head(path))
             raise FormatError(
                 f"`{path}` is too short for {quoted(entry.spec.name)}",
                 expected=f"at least {entry.offset + entry.size_bytes} bytes",
@@ -225,132 +221,21 @@ class TensorBundleReader(Reader):
         else:
             array = empty_array(spec, self._index_path)
             crc = read_into(file, array.reshape(-1).view(np.uint8), entry.offset, path)
+        self._check_crc(entry, crc)
+        return array
+
+    def _check_crc(self, entry: BundleEntry, crc: int) -> None:
+        """Hold the plain CRC-32C of an entry's bytes against the index."""
         if self._verify_checksums and mask_crc32c(crc) != entry.crc32c:
+            path = self.shards[entry.shard]
             raise ChecksumError(
-                f"checksum of {quoted(spec.name)} in `{path}` is wrong, "
+                f"checksum of {quoted(entry.spec.name)} in `{path}` is wrong, "
                 f"bytes {entry.offset}-{entry.offset + entry.size_bytes}",
                 expected=f"{entry.crc32c:#010x}",
                 got=f"{mask_crc32c(crc):#010x}",
                 path=path,
                 offset=entry.offset,
             )
-        return array
-
-
-class TensorBundleWriter(Writer):
-    """A V2 checkpoint being written; see ``Writer``, and the module's text for the order of a commit.
-
-    Args:
-        path: the prefix.
-        specs: every tensor that will be written.
-        metadata: text to keep in the index, where TensorFlow skips it.
-        n_shards: number of data files; each gets about the same number of bytes.
-        write_state: whether the file ``checkpoint`` in the folder shall name this checkpoint.
-
-    Raises:
-        OptionError: the path has no last part, or the number of shards cannot be.
-    """
-
-    format: ClassVar[str] = BUNDLE_FORMAT
-    dtypes: ClassVar[frozenset[str]] = frozenset(
-        dtype.name for dtype in DTYPES if dtype.tensorflow is not None and dtype.name not in OPAQUE
-    )
-
-    def __init__(
-        self,
-        path: str,
-        specs: Iterable[TensorSpec],
-        *,
-        metadata: Mapping[str, str] | None = None,
-        n_shards: int = 1,
-        write_state: bool = False,
-    ) -> None:
-        if path.endswith("/") or not Path(path).name:
-            raise OptionError(f"`{path}` is a folder, not the prefix of a checkpoint", hint=f"pass {path}model.ckpt")
-        if not 1 <= n_shards <= BUNDLE_MAX_SHARDS:
-            raise OptionError(
-                "this number of shards cannot be", expected=f"1 to {BUNDLE_MAX_SHARDS}", got=f"{n_shards}"
-            )
-        super().__init__(path, specs, metadata=metadata)
-        self._write_state = write_state
-        self._entries = lay_out(self.manifest.values(), n_shards)
-        self._targets = [shard_path(path, shard, n_shards) for shard in range(n_shards)]
-        self._temporaries: dict[str, str] = {}
-        try:
-            for target in self._targets:
-                self._temporaries[target] = temporary_path(target)
-        except BaseException:
-            self.abort()
-            raise
-
-    @classmethod
-    def problems(cls, manifest: Manifest) -> list[str]:
-        """What of a manifest cannot be written: foreign dtypes, and names that are no keys."""
-        names = [
-            f"the name {quoted(name)} is {'empty' if not name else 'not UTF-8'}"
-            for name in manifest
-            if not name or not _is_utf8(name)
-        ]
-        return super().problems(manifest) + names
-
-    def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
-        import numpy as np
-
-        entry = self._entries[spec.name]
-        raw = array.reshape(-1).view(np.uint8)
-        with Path(self._temporaries[self._targets[entry.shard]]).open("r+b", buffering=0) as file:
-            crc = write_array(file, raw, entry.offset)
-        self._entries[spec.name] = replace(entry, crc32c=mask_crc32c(crc))
-
-    def _commit(self) -> None:
-        index_target = f"{self.path}.index"
-        self._temporaries[index_target] = temporary_path(index_target)
-        Path(self._temporaries[index_target]).write_bytes(self._encode_index())
-        for temporary in self._temporaries.values():
-            with Path(temporary).open("r+b") as file:
-                os.fsync(file.fileno())
-        if any(Path(target).exists() for target in self._targets) and Path(index_target).exists():
-            Path(self._temporaries[index_target]).chmod(Path(index_target).stat().st_mode & 0o7777)
-            remove_file(index_target)
-        for target in (*self._targets, index_target):
-            replace_file(self._temporaries[target], target)
-        for stale in shard_files(self.path).keys() - {os.fspath(Path(target)) for target in self._targets}:
-            remove_file(stale)
-        if self._write_state:
-            write_state_file(self.path)
-
-    def abort(self) -> None:
-        """Remove the temporary files. Aborting twice, or after a commit, does nothing."""
-        for temporary in self._temporaries.values():
-            remove_file(temporary)
-
-    def _encode_index(self) -> bytes:
-        header = encode_header(BundleHeader(len(self._targets), self.metadata))
-        entries = [(name.encode(), encode_entry(entry)) for name, entry in self._entries.items()]
-        return encode_table([(BUNDLE_HEADER_KEY, header), *entries])
-
-
-def lay_out(specs: Iterable[TensorSpec], n_shards: int) -> dict[str, BundleEntry]:
-    """Give each tensor its place: in the order of the names' bytes, runs of about equal size in each shard.
-
-    Args:
-        specs: the tensors.
-        n_shards: number of data files, at least 1.
-
-    Returns:
-        The entries in that order, without checksums.
-    """
-    ordered = sorted(specs, key=lambda spec: spec.name.encode())
-    total_bytes = sum(spec.nbytes for spec in ordered)
-    n_before = 0
-    ends = [0] * n_shards
-    entries = {}
-    for spec in ordered:
-        shard = min(n_before * n_shards // total_bytes, n_shards - 1) if total_bytes else 0
-        entries[spec.name] = BundleEntry(spec, shard, ends[shard], spec.nbytes)
-        ends[shard] += spec.nbytes
-        n_before += spec.nbytes
-    return entries
 
 
 def _find_parts(entry: BundleEntry, entries: Mapping[bytes, BundleEntry]) -> tuple[list[bytes], list[Part]]:
@@ -377,13 +262,5 @@ def _find_parts(entry: BundleEntry, entries: Mapping[bytes, BundleEntry]) -> tup
 
 
 def _check_name(name: str) -> None:
-    if not _is_utf8(name):
+    if not is_utf8(name):
         raise FormatError("its name is not UTF-8, and it is no slice of a tensor in the index")
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

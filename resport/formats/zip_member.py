@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 
 from resport.errors import FormatError
+from resport.formats.positioned import read_at
 from resport.formats.zip_directory import ZIP_DEFLATED, ZIP_STORED, ZipMember
 
 MEMBER_CHUNK_BYTES = 1 << 20
@@ -83,14 +84,12 @@ def read_stored(handle: int, view: memoryview, offset: int, crc: int) -> int:
     Raises:
         FormatError: the file ends before.
     """
-    done = 0
-    while done < len(view):
-        chunk = view[done : done + MEMBER_CHUNK_BYTES]
-        count = os.preadv(handle, [chunk], offset + done)
-        if count == 0:
-            raise FormatError("the file became shorter while it was read", offset=offset + done)
-        crc = zlib.crc32(chunk[:count], crc)
-        done += count
+    for start in range(0, len(view), MEMBER_CHUNK_BYTES):
+        chunk = view[start : start + MEMBER_CHUNK_BYTES]
+        n_read = read_at(handle, chunk, offset + start)
+        if n_read < len(chunk):
+            raise FormatError("the file became shorter while it was read", offset=offset + start + n_read)
+        crc = zlib.crc32(chunk, crc)
     return crc
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from resport.errors import OptionError, SourceNotFoundError
+from resport.formats.bundle_writer import TensorBundleWriter
 from resport.formats.checkpoint_path import (
     has_index,
     list_prefixes,
@@ -18,7 +19,7 @@ from resport.formats.checkpoint_path import (
     write_state_file,
 )
 from resport.formats.leveldb_writer import encode_table
-from resport.formats.tensor_bundle import TensorBundleReader, TensorBundleWriter
+from resport.formats.tensor_bundle import TensorBundleReader
 from resport.tensors import TensorSpec
 
 

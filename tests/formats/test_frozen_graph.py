@@ -107,6 +107,28 @@ def test_what_is_a_weight(tmp_path: Path, nodes: list[bytes], is_weight: bool) -
             assert list(reader.manifest) == ["c" if is_weight else "const:c"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "is_weight"),
+    [
+        ("bn/Const", "one", False),
+        ("Const_12", "one", False),
+        ("bn/Const", "all", True),
+        ("bn/gamma", "one", True),
+        ("bn/NoConst", "one", True),
+    ],
+)
+def test_a_batch_norm_without_gamma_has_ones_for_it(tmp_path: Path, name: str, value: str, is_weight: bool) -> None:
+    ones = np.ones(16, np.float32)
+    one = tensor(ones)[: -len(bytes_field(4, ones.tobytes()))] + bytes_field(5, ones[:1].tobytes())
+    content = graph(
+        node(name, "Const", value=one if value == "one" else tensor(ones)),
+        node("y", "FusedBatchNormV3", "x", name, "o", "m", "v"),
+    )
+    with FrozenGraphReader(str(write(tmp_path / "m.pb", content))) as reader:
+        assert list(reader.manifest) == [name if is_weight else f"const:{name}"]
+        assert_same_bits(reader.read(next(iter(reader.manifest))), ones)
+
+
 @pytest.mark.parametrize("op", ["Mul", "AddV2", "GatherV2", "Sub"])
 def test_arithmetic_with_shapes_and_scalars(tmp_path: Path, op: str) -> None:
     content = graph(
@@ -117,6 +139,16 @@ def test_arithmetic_with_shapes_and_scalars(tmp_path: Path, op: str) -> None:
     )
     with FrozenGraphReader(str(write(tmp_path / "m.pb", content))) as reader:
         assert list(reader.manifest) == ["const:shape", "const:epsilon"]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "float16"])
+def test_weights_that_were_quantised_by_hand(tmp_path: Path, dtype: str) -> None:
+    kernel = random_array(dtype, (3, 3, 2, 4))
+    stored = tensor(kernel, {"int8": 6, "uint8": 4, "float16": 19}[dtype])
+    content = graph(node("w", "Const", value=stored), node("f", "Cast", "w"), node("y", "Mul", "f", "scale"))
+    with FrozenGraphReader(str(write(tmp_path / "m.pb", content))) as reader:
+        assert list(reader.manifest) == ["w"]
+        assert_same_bits(reader.read("w"), kernel)
 
 
 def test_circles_and_long_chains_end(tmp_path: Path) -> None:

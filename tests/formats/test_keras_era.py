@@ -110,7 +110,7 @@ def test_what_nothing_tells_is_assumed_and_can_be_said(tmp_path: Path) -> None:
     path = era_file(tmp_path / "m.h5", {"c": {"c_W": theano_kernel(cube)}})
     arrays, note = read_all(path)
     assert_same_bits(arrays["c/kernel"], cube)
-    assert note is not None and "`oihw-flipped` is assumed" in note and "kernel_order" in note
+    assert note is not None and "`oihw-flipped` is assumed" in note and "--kernel-order" in note
     for order, expected in {
         "hwio": theano_kernel(cube),
         "hwio-flipped": theano_kernel(cube)[::-1, ::-1],
@@ -135,7 +135,7 @@ def test_kernels_in_two_orders_are_refused(tmp_path: Path) -> None:
     path = era_file(tmp_path / "m.h5", weights)
     with pytest.raises(FormatError, match="two orders") as caught:
         KerasLegacyReader(path)
-    assert caught.value.hint is not None and "kernel_order" in caught.value.hint
+    assert caught.value.hint is not None and "--kernel-order" in caught.value.hint
     assert set(read_all(path, kernel_order="hwio")[0]) == {"a/kernel", "b/kernel"}
 
 
@@ -200,6 +200,13 @@ def test_known_deviations_are_not_called_variances(tmp_path: Path) -> None:
     assert note is not None and "standard deviation" in note
     path = era_file(tmp_path / "n.h5", {"bn": {"bn_running_std": deviation}}, keras_version=b"1.0.6")
     assert list(read_all(path)[0]) == ["bn/moving_variance"]
+
+
+@pytest.mark.parametrize("epsilon", [-1e-3, float("nan"), float("inf")])
+def test_epsilons_that_cannot_be_meant(tmp_path: Path, epsilon: float) -> None:
+    path = era_file(tmp_path / "m.h5", {"bn": {"bn_running_std": random_array("float32", (8,))}})
+    with pytest.raises(OptionError, match="no such epsilon"):
+        open_reader(path, deviation_epsilon=epsilon)
 
 
 @pytest.mark.parametrize("options", [{"kernel_order": "iohw"}, {"deviation_epsilon": 1e-3}, {"other": 1}])

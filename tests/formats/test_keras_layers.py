@@ -30,6 +30,7 @@ def test_layers_in_order_of_appearance_and_variables_in_keras_order() -> None:
         ("batch_normalization", 3, ("beta", "moving_mean", "moving_variance")),
         ("batch_normalization", 2, ("moving_mean", "moving_variance")),
         ("my_layer", 2, ["0", "1"]),
+        ("scale", 2, ("gamma", "beta")),
     ],
 )
 def test_variable_names(layer_class: str, count: int, names: object) -> None:
@@ -62,4 +63,33 @@ def test_variable_names(layer_class: str, count: int, names: object) -> None:
     ],
 )
 def test_infer_class(shapes: dict[str, tuple[int, ...]], layer_class: str) -> None:
-    assert infer_class(shapes) == layer_class
+    assert infer_class("block/first", shapes) == layer_class
+
+
+VECTORS = {"gamma": (5,), "beta": (5,)}
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes", "layer_class"),
+    [
+        ("scale", VECTORS, "scale"),
+        ("scale_3", VECTORS, "scale"),
+        ("inner/scale_conv1", VECTORS, "scale"),
+        ("scale4b22_branch2c", VECTORS, "scale"),
+        ("scaled_norm", VECTORS, "layer_normalization"),
+        ("scale_1", {"gamma": (5,)}, "scale"),
+        ("scale_1", {"kernel": (3, 5)}, "dense"),
+        ("group_normalization_12", VECTORS, "group_normalization"),
+        ("batch_normalization", VECTORS, "layer_normalization"),
+        ("conv2d_transpose_4", {"kernel": (3, 3, 8, 5), "bias": (8,)}, "conv2d_transpose"),
+        ("conv2d_4", {"kernel": (3, 3, 8, 1)}, "conv2d"),
+        ("depthwise_conv2d", {"kernel": (3, 3, 8, 2)}, "depthwise_conv2d"),
+        ("dense_1", {"kernel": (3, 3, 8, 5)}, "conv2d"),
+        ("conv1d_1", {"kernel": (3, 5)}, "dense"),
+        ("einsum_dense", {"kernel": (3, 5, 2)}, "einsum_dense"),
+    ],
+)
+def test_a_name_tells_what_variables_leave_open(
+    layer: str, shapes: dict[str, tuple[int, ...]], layer_class: str
+) -> None:
+    assert infer_class(layer, shapes) == layer_class

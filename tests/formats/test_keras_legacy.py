@@ -65,6 +65,11 @@ def names_of(path: Path) -> list[str]:
         ({"z": ["z/w"], "input": [], "a": ["a/w"]}, ["z/w", "a/w"]),
         ({"model_1": ["conv1/kernel:0"]}, ["model_1/conv1/kernel"]),
         ({"model_1": ["model_1/conv1/kernel"]}, ["model_1/conv1/kernel"]),
+        # A model that was built by its first call puts its name in front, several GPUs that of the replica.
+        ({"fc": ["sequential/fc/kernel:0", "sequential/fc/bias:0"]}, ["fc/kernel", "fc/bias"]),
+        ({"inner": ["outer/inner/c/w:0"], "c": ["outer/c/w:0"]}, ["inner/c/w", "c/w"]),
+        ({"net": ["replica_0/net/c/w:0", "replica_1/net/c/w:0"]}, ["net/replica_0/net/c/w", "net/replica_1/net/c/w"]),
+        ({"top": ["net/toptop/w:0"]}, ["top/net/toptop/w"]),
         ({"conv": ["conv_1/kernel:0"], "conv_1": ["conv_1/bias:0"]}, ["conv/conv_1/kernel", "conv_1/bias"]),
         ({"scale": ["scale:0"]}, ["scale"]),
         ({"a": ["a/w"], "top_level_model_weights": ["net/temperature"]}, ["a/w", "net/temperature"]),

@@ -72,7 +72,9 @@ def names_by_number(path: Path) -> list[str]:
         ({"layers/my_layer": ("mine", 2)}, ["mine/0", "mine/1"]),
         ({"_layer_checkpoint_dependencies/dense": ("top", 2)}, ["top/kernel", "top/bias"]),
         # A subclassed model has its layers under the names of its attributes.
-        ({"head": ("dense_5", 1)}, ["dense_5/0"]),
+        ({"head": ("dense_5", 1)}, ["dense_5/kernel"]),
+        ({"head": ("dense_5", 3)}, ["dense_5/0", "dense_5/1", "dense_5/2"]),
+        ({"head": ("my_layer", 1)}, ["my_layer/0"]),
         # A nested model, and a layer made of layers.
         (
             {"layers/functional": ("inner", 1), "layers/functional/layers/dense": ("d", 2)},
@@ -299,6 +301,33 @@ def test_keras_loads_what_we_write(tmp_path: Path) -> None:
     check_model(target, tensors)
     with KerasWeightsReader(path) as reader:
         assert reader.manifest.keys() == tensors.keys()
+
+
+def scale_model() -> Any:
+    import keras
+
+    from resport.architectures.keras_scale import scale_layer
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="top")], name="net")
+    for layer in (scale_layer()(name="scale_a"), keras.layers.LayerNormalization(name="ln"), scale_layer()(name="b")):
+        model.add(layer)
+    return fill_randomly(model)
+
+
+@pytest.mark.tf
+def test_a_scale_layer_is_no_layer_normalization(tmp_path: Path) -> None:
+    expected = values_by_name(scale_model())
+    scale_model().save_weights(tmp_path / "keras.weights.h5")
+    with KerasWeightsReader(tmp_path / "keras.weights.h5") as reader:
+        assert reader.manifest.keys() == expected.keys()
+        for name, value in expected.items():
+            assert_same_bits(reader.read(name), value)
+    write(tmp_path / "ours.weights.h5", expected, classes={"b": "scale"})
+    with h5py.File(tmp_path / "ours.weights.h5") as file:
+        assert set(file["layers"]) == {"dense", "scale", "layer_normalization", "scale_1"}
+    other = fill_randomly(scale_model(), 1)
+    other.load_weights(tmp_path / "ours.weights.h5")
+    check_model(other, expected)
 
 
 @pytest.mark.tf

@@ -22,9 +22,9 @@ import pytest
 import resport
 from resport.dtypes import BY_TENSORFLOW
 from resport.formats import Format, open_reader
+from resport.formats.bundle_writer import TensorBundleWriter
 from resport.formats.keras_weights import KerasWeightsWriter
 from resport.formats.registry import FORMATS
-from resport.formats.tensor_bundle import TensorBundleWriter
 from tests.contracts import SPECIAL_BITS, FormatContract, assert_same_bits, random_array, special_array, specs_of
 
 Tensors = dict[str, np.ndarray]

@@ -242,3 +242,27 @@ def test_importing_formats_imports_nothing_heavy() -> None:
     assert run.stdout.strip() == "[]"
     exported = {"Format", "Reader", "Writer", "format_of_source", "format_of_target", "open_reader", "open_writer"}
     assert set(resport.formats.__all__) == exported
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+
+
+def test_parts_that_are_git_lfs_pointers_are_called_so(tmp_path: Path) -> None:
+    """A folder that was cloned without git-lfs: the small files are there, the large ones are pointers."""
+    specs = [TensorSpec("a", (9,), "float32"), TensorSpec("b", (9,), "float32")]
+    for target, options in (("m.ckpt", {}), ("m.safetensors", {"max_shard_size": 36})):
+        with open_writer(tmp_path / target, specs, **options) as writer:
+            for spec in specs:
+                writer.write(spec.name, np.ones(9, np.float32))
+    for part in ("m.ckpt.data-00000-of-00001", "m-00002-of-00002.safetensors"):
+        (tmp_path / part).write_bytes(POINTER[:70])
+    with open_reader(tmp_path / "m.ckpt") as reader, pytest.raises(UnknownFormatError) as caught:
+        reader.read("b")
+    assert "data-00000-of-00001" in str(caught.value) and "git lfs pull" in str(caught.value.hint)
+    with pytest.raises(UnknownFormatError, match="m-00002-of-00002") as caught:
+        open_reader(tmp_path / "m.safetensors")
+    assert "git lfs pull" in str(caught.value.hint)
+    (tmp_path / "m.ckpt.index").write_bytes(POINTER)
+    with pytest.raises(UnknownFormatError, match=r"m\.ckpt\.index") as caught:
+        open_reader(tmp_path / "m.ckpt")
+    assert "git lfs pull" in str(caught.value.hint)

@@ -17,12 +17,13 @@ import pytest
 
 from resport.dtypes import BY_TENSORFLOW, OPAQUE, to_numpy
 from resport.errors import ChecksumError, FormatError, OptionError, SourceNotFoundError
-from resport.formats import tensor_bundle
+from resport.formats import bundle_writer, tensor_bundle
 from resport.formats.bundle_entry import BundleEntry, encode_entry, parse_entry
+from resport.formats.bundle_writer import TensorBundleWriter, lay_out
 from resport.formats.leveldb_table import LevelDBTable, mask_crc32c
 from resport.formats.leveldb_writer import encode_table
 from resport.formats.protobuf import bytes_field, fixed32_field, varint_field
-from resport.formats.tensor_bundle import TensorBundleReader, TensorBundleWriter, lay_out
+from resport.formats.tensor_bundle import TensorBundleReader
 from resport.formats.tensor_slice import Extent, slice_key
 from resport.tensors import TensorSpec
 from tests.contracts import FormatContract, assert_same_bits, random_array, special_array, specs_of
@@ -170,7 +171,7 @@ def test_replacing_leaves_no_old_shard(tmp_path: Path, before: int, after: int) 
 def test_a_stop_at_any_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, after: int) -> None:
     """Wherever a commit stops, the path holds the old checkpoint, the new one, or none; never a mixture."""
     old, new = some_tensors(1), some_tensors(2)
-    replace_file, seen = tensor_bundle.replace_file, set()
+    replace_file, seen = bundle_writer.replace_file, set()
     for stop in range(after + 2):
         calls = iter(range(99))
 
@@ -182,12 +183,12 @@ def test_a_stop_at_any_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, b
         folder = tmp_path / str(stop)
         folder.mkdir()
         prefix = save(folder / "m", old, n_shards=before)
-        monkeypatch.setattr(tensor_bundle, "replace_file", replace_or_stop)
+        monkeypatch.setattr(bundle_writer, "replace_file", replace_or_stop)
         try:
             save(prefix, new, n_shards=after)
         except KeyboardInterrupt:
             pass
-        monkeypatch.setattr(tensor_bundle, "replace_file", replace_file)
+        monkeypatch.setattr(bundle_writer, "replace_file", replace_file)
         assert not list(folder.glob(".*.partial"))
         try:
             found = load(prefix)

@@ -1,0 +1,267 @@
+"""The bytes of an HDF5 file by address, none from outside of it, and the little-endian numbers in them.
+
+What is parsed is read once and kept by whoever parsed it. A file whose structures refer to the same bytes over and over
+would make that endless, so what may be read for structures is bounded by the size of the file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resport.errors import ChecksumError, FormatError
+from resport.formats.file_window import FileWindow
+from resport.formats.hdf5_file.checksum import lookup3
+from resport.formats.positioned import read_at
+
+STRUCTURE_MAX_BYTES = 64 << 20
+"""Of one piece of metadata: the largest are heaps that hold a model's description."""
+CHECKED_MAX_BYTES = 4 << 20
+"""Of one piece with a checksum, which is computed in Python."""
+CHECKSUM_BYTES = 4
+MAX_CHUNKS = 1 << 19
+"""Of all datasets together; where they are is kept as long as the file is open."""
+# Some pieces are read twice, to see how long they are.
+_READINGS = 4
+_READINGS_SLACK = 1 << 20
+
+
+class FileBytes:
+    """The bytes of a file from its superblock on.
+
+    Args:
+        window: the file, or the part of one that is the file.
+        base: where address 0 is.
+        address_bytes: width of an address.
+        length_bytes: width of a length.
+    """
+
+    def __init__(self, window: FileWindow, base: int = 0, address_bytes: int = 8, length_bytes: int = 8) -> None:
+        self.window = window
+        self.base = base
+        self.size = max(0, window.size - base)
+        self.address_bytes = address_bytes
+        self.length_bytes = length_bytes
+        self.undefined = (1 << 8 * address_bytes) - 1
+        self._left = _READINGS * self.size + _READINGS_SLACK
+        self._n_chunks = 0
+
+    def read(self, address: int, size: int, what: str) -> bytes:
+        """Read a piece of metadata.
+
+        Args:
+            address: where it is.
+            size: how many bytes it has.
+            what: what it is, for messages.
+
+        Raises:
+            FormatError: it lies outside of the file, is too large, or too much was read already.
+        """
+        self.check_extent(address, size, what)
+        self._left -= size
+        if size > STRUCTURE_MAX_BYTES or self._left < 0:
+            raise FormatError(
+                f"{what} is too large, or is referred to too often",
+                offset=self.base + address,
+                expected=f"at most {STRUCTURE_MAX_BYTES} bytes, and no byte of the file in several structures",
+                got=f"{size} bytes",
+            )
+        data = self.window.pread(size, self.base + address)
+        if len(data) != size:
+            raise self._shortened(what, address + len(data), size, len(data))
+        return data
+
+    def read_into(self, view: memoryview, address: int, what: str) -> None:
+        """Fill a view with the bytes at an address; for values, which are not counted.
+
+        Raises:
+            FormatError: they lie outside of the file.
+        """
+        self.check_extent(address, len(view), what)
+        n_read = read_at(self.window.handle, view, self.window.offset + self.base + address)
+        if n_read != len(view):
+            raise self._shortened(what, address + n_read, len(view), n_read)
+
+    def count_chunk(self) -> None:
+        """Count a chunk that was found.
+
+        Raises:
+            FormatError: there are too many.
+        """
+        self._n_chunks += 1
+        if self._n_chunks > MAX_CHUNKS:
+            raise FormatError(
+                "its datasets have too many chunks",
+                expected=f"at most {MAX_CHUNKS}",
+                hint="rewrite the file without chunks: `h5repack -l CONTI FILE OTHER`",
+            )
+
+    def check_extent(self, address: int, size: int, what: str) -> None:
+        """Refuse what does not lie in the file as a whole.
+
+        Raises:
+            FormatError: it does not.
+        """
+        if address + size > self.size:
+            raise FormatError(
+                f"{what} leads out of the file",
+                offset=self.base + address,
+                expected=f"at most byte {self.size}",
+                got=f"bytes {address} to {address + size}",
+            )
+
+    def cursor(self, address: int, size: int, what: str) -> Cursor:
+        """Read a piece of metadata to be parsed."""
+        return Cursor(self, self.read(address, size, what), address, what)
+
+    def checked(self, address: int, size: int, magic: bytes, what: str) -> Cursor:
+        """Read a piece that begins with a signature and ends with a checksum; the cursor stands behind the signature.
+
+        Args:
+            address: where it is.
+            size: how many bytes it has, signature and checksum included.
+            magic: the signature.
+            what: what it is, for messages.
+
+        Raises:
+            FormatError: it is something else, or too large.
+            ChecksumError: its bytes are not those that were written.
+        """
+        if size > CHECKED_MAX_BYTES:
+            raise FormatError(
+                f"{what} is too large",
+                offset=self.base + address,
+                expected=f"at most {CHECKED_MAX_BYTES} bytes",
+                got=f"{size} bytes",
+            )
+        data = self.read(address, size, what)
+        if not data.startswith(magic):
+            raise FormatError(
+                f"{what} is something else",
+                offset=self.base + address,
+                expected=magic.decode("ascii"),
+                got=repr(data[: len(magic)]),
+            )
+        body, stored = data[:-CHECKSUM_BYTES], int.from_bytes(data[-CHECKSUM_BYTES:], "little")
+        self.check_sum(body, stored, address, what)
+        cursor = Cursor(self, body, address, what)
+        cursor.position = len(magic)
+        return cursor
+
+    def check_sum(self, body: bytes, stored: int, address: int, what: str) -> None:
+        """Compare the checksum of a piece of metadata with the stored one.
+
+        Raises:
+            ChecksumError: they differ.
+        """
+        computed = lookup3(body)
+        if computed != stored:
+            raise ChecksumError(
+                f"the checksum of {what} is wrong",
+                offset=self.base + address,
+                expected=f"{stored:#010x}",
+                got=f"{computed:#010x}",
+            )
+
+    def _shortened(self, what: str, end: int, expected: int, got: int) -> FormatError:
+        return FormatError(
+            f"the file became shorter while {what} was read",
+            offset=self.base + end,
+            expected=f"{expected} bytes",
+            got=f"{got} bytes",
+        )
+
+
+class Cursor:
+    """Takes numbers off a piece of the file, one behind the other.
+
+    Args:
+        source: the file.
+        data: the piece.
+        address: where it begins.
+        what: what it is, for messages.
+    """
+
+    __slots__ = ("address", "data", "position", "source", "what")
+
+    def __init__(self, source: FileBytes, data: bytes, address: int, what: str) -> None:
+        self.source = source
+        self.data = data
+        self.address = address
+        self.what = what
+        self.position = 0
+
+    def take(self, size: int) -> bytes:
+        """The next bytes.
+
+        Raises:
+            FormatError: the piece ends before.
+        """
+        end = self.position + size
+        if end > len(self.data):
+            raise self.damaged("ends too early", expected=f"{size} bytes more", got=f"{len(self.data) - self.position}")
+        piece = self.data[self.position : end]
+        self.position = end
+        return piece
+
+    def uint(self, width: int) -> int:
+        """The next number of so many bytes, without a sign."""
+        position = self.position
+        end = position + width
+        if end > len(self.data):
+            raise self.damaged("ends too early", expected=f"{width} bytes more", got=f"{len(self.data) - position}")
+        self.position = end
+        return int.from_bytes(self.data[position:end], "little")
+
+    def length(self) -> int:
+        """The next length."""
+        return self.uint(self.source.length_bytes)
+
+    def address_or_none(self) -> int | None:
+        """The next address; None where it leads nowhere on purpose."""
+        value = self.uint(self.source.address_bytes)
+        return None if value == self.source.undefined else value
+
+    def needed_address(self) -> int:
+        """The next address, of something that must be there.
+
+        Raises:
+            FormatError: it leads nowhere.
+        """
+        value = self.address_or_none()
+        if value is None:
+            raise self.damaged("leads nowhere")
+        return value
+
+    def text(self) -> bytes:
+        """The bytes up to the next NUL, which is skipped.
+
+        Raises:
+            FormatError: there is none.
+        """
+        end = self.data.find(b"\0", self.position)
+        if end < 0:
+            raise self.damaged("has a name without an end")
+        piece = self.data[self.position : end]
+        self.position = end + 1
+        return piece
+
+    def version(self, *known: int) -> int:
+        """The next byte as a version.
+
+        Raises:
+            FormatError: it is none that is known.
+        """
+        version = self.uint(1)
+        if version not in known:
+            expected = " or ".join(map(str, known))
+            raise self.damaged("is of an unknown version", expected=expected, got=version)
+        return version
+
+    @property
+    def left(self) -> int:
+        """How many bytes are left."""
+        return len(self.data) - self.position
+
+    def damaged(self, problem: str, **details: Any) -> FormatError:
+        """The error for what stands here."""
+        return FormatError(f"{self.what} {problem}", offset=self.source.base + self.address + self.position, **details)

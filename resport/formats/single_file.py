@@ -1,0 +1,73 @@
+"""What the writers of formats in one flat file share: its temporary name, its handle, and how it comes to its place."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+
+from resport.formats.atomic import remove_file, replace_file, temporary_path
+from resport.formats.base import Writer, write_errors
+from resport.formats.positioned import write_at
+from resport.tensors import TensorSpec
+
+
+class SingleFileWriter(Writer):
+    """A new file in which every tensor has its place before the first value comes.
+
+    Args:
+        path: the file.
+        specs: every tensor that will be written.
+        metadata: text to keep beside the tensors.
+
+    Raises:
+        FormatError: what the layout cannot hold.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        specs: Iterable[TensorSpec],
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(os.fspath(path), specs, metadata=metadata)
+        head = self._lay_out()
+        self._temporary = temporary_path(self.path)
+        self._handle = -1
+        try:
+            self._handle = os.open(self._temporary, os.O_WRONLY | os.O_CLOEXEC)
+            self._write_at(head, 0)
+        except BaseException:
+            self.abort()
+            raise
+
+    @abstractmethod
+    def _lay_out(self) -> bytes:
+        """Give each tensor its place, before there is a file.
+
+        Returns:
+            What the file begins with.
+        """
+
+    def _write_at(self, piece: bytes | memoryview, offset: int) -> None:
+        write_at(self._handle, piece, offset)
+
+    def flush(self) -> None:
+        """Put on disk what has been written, so that ``commit`` only renames."""
+        with write_errors(self.path):
+            os.fsync(self._handle)
+
+    def _commit(self) -> None:
+        self._close()
+        replace_file(self._temporary, self.path)
+
+    def abort(self) -> None:
+        """Remove the temporary file. Aborting twice, or after a commit, does nothing."""
+        self._close()
+        remove_file(self._temporary)
+
+    def _close(self) -> None:
+        if self._handle >= 0:
+            handle, self._handle = self._handle, -1
+            os.close(handle)
