@@ -11,6 +11,8 @@ name is first used. The library prints nothing and sets no global state.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
 from resport.errors import ResportError
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from resport.conversion import convert, inspect
     from resport.formats import open_reader, open_writer
     from resport.mapping import load_table
-    from resport.verification import diff, verify
+    from resport.verification import diff, verify, verify_against, verify_networks
 
 __version__ = "0.1.0"
 
@@ -34,6 +36,8 @@ __all__ = [
     "open_reader",
     "open_writer",
     "verify",
+    "verify_against",
+    "verify_networks",
 ]
 
 _HOMES = {
@@ -45,6 +49,8 @@ _HOMES = {
     "open_reader": "resport.formats",
     "open_writer": "resport.formats",
     "verify": "resport.verification",
+    "verify_against": "resport.verification",
+    "verify_networks": "resport.verification",
 }
 
 
@@ -53,7 +59,28 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module `resport` has no attribute `{name}`")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_HOMES[name]), name)
+    return _with_own_models(value) if name == "convert" else value
+
+
+@cache
+def _with_own_models(convert: Callable[..., Any]) -> Callable[..., Any]:
+    """``convert`` that describes the models of ``.keras`` targets by resport's own networks, where nothing else does.
+
+    Conversion doesn't know the networks: what knows both puts them together.
+    """
+
+    @wraps(convert)
+    def described(*arguments: Any, describe: Callable[..., str] | None = None, **options: Any) -> Any:
+        return convert(*arguments, describe=describe or _own_model, **options)
+
+    return described
+
+
+def _own_model(*arguments: Any, **options: Any) -> str:
+    from resport.architectures.keras_archive import model_config
+
+    return model_config(*arguments, **options)
 
 
 def __dir__() -> list[str]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from resport.architectures.keras_archive import model_config
+import resport
 from resport.cli.output import print_json, print_warnings, printable, progress_bar, size_text
+from resport.cli.reading import reading_options
 from resport.conversion import ConversionReport
-from resport.conversion import convert as convert_checkpoint
 from resport.mapping.folding import fold_names, shortened
 
 Command = Callable[..., None]
@@ -18,7 +18,7 @@ Command = Callable[..., None]
 
 def conversion_options(command: Command) -> Command:
     """The options that all three commands have."""
-    options = [
+    options: list[Callable[[Command], Command]] = [
         click.argument("source"),
         click.argument("target"),
         click.option("--family", metavar="F", help="the source's family, in place of detection"),
@@ -32,6 +32,7 @@ def conversion_options(command: Command) -> Command:
         click.option("--fold", is_flag=True, help="take tensors that the target lacks into those that it has"),
         click.option("--swap-rgb", is_flag=True, help="turn the input's colour channels round (RGB to BGR and back)"),
         click.option("--ignore", multiple=True, metavar="GLOB", help="leave out tensors of these names (repeatable)"),
+        reading_options,
         click.option("--dry-run", is_flag=True, help="plan and check, write nothing"),
         click.option("--force", is_flag=True, help="replace an existing target"),
         click.option("--format", metavar="ID", help="the target's format, in place of what its name tells"),
@@ -75,7 +76,7 @@ def keras_to_slim(**arguments: Any) -> None:
 def run(source: str, target: str, as_json: bool, **options: Any) -> None:
     """Convert and print the report."""
     with progress_bar("converting") as progress:
-        report = convert_checkpoint(source, target, progress=progress, describe=model_config, **options)
+        report = resport.convert(source, target, progress=progress, **options)
     if as_json:
         print_json(report.to_dict())
         return

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from resport.cli.output import print_json, printable
+from resport.cli.reading import reading_options
 from resport.mapping.folding import fold_names, shortened
 from resport.verification.comparison import DiffReport
 from resport.verification.comparison import diff as diff_checkpoints
@@ -14,14 +17,15 @@ from resport.verification.report import EQUAL
 @click.command()
 @click.argument("a")
 @click.argument("b")
+@reading_options
 @click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object")
 @click.pass_context
-def diff(ctx: click.Context, a: str, b: str, as_json: bool) -> None:
+def diff(ctx: click.Context, /, a: str, b: str, as_json: bool, **reading: Any) -> None:
     """Compare the tensors of A and B by name, bit for bit, whatever their formats.
 
     Exit status: 0 equal, 1 different, 2 trouble.
     """
-    report = diff_checkpoints(a, b)
+    report = diff_checkpoints(a, b, **reading)
     if as_json:
         print_json(report.to_dict())
     else:

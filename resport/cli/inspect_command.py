@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from typing import Any
 
 import click
 
 from resport.cli.output import print_columns, print_json, print_warnings, printable, shape_text, size_text
+from resport.cli.reading import reading_options
 from resport.conversion.inspection import InspectionReport
 from resport.conversion.inspection import inspect as inspect_checkpoint
 from resport.conversion.summary import TensorRow, summarise
@@ -23,14 +25,15 @@ PIPE_WIDTH = 160
     "--stats", is_flag=True, help="read every tensor and add minimum, maximum, mean, deviation and odd values"
 )
 @click.option("--all/--folded", "show_all", default=None, help="a row for each tensor, or names folded by number")
+@reading_options
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
-def inspect(checkpoint: str, stats: bool, show_all: bool | None, as_json: bool) -> None:
+def inspect(checkpoint: str, stats: bool, show_all: bool | None, as_json: bool, **reading: Any) -> None:
     """List the tensors of CHECKPOINT and tell which network it is.
 
     On a terminal names that differ only by numbers are folded into one row (`--all` unfolds them); in a pipe each
     tensor has its own (`--folded` folds them).
     """
-    report = inspect_checkpoint(checkpoint, stats=stats)
+    report = inspect_checkpoint(checkpoint, stats=stats, **reading)
     if as_json:
         print_json(report.to_dict())
         return

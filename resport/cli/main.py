@@ -25,6 +25,7 @@ COMMANDS = {
     "diff": ("resport.cli.diff_command", "compare two checkpoints tensor by tensor"),
     "init": ("resport.cli.init_command", "make a checkpoint of random weights"),
     "mappings": ("resport.cli.mappings_command", "list, show and check the mapping tables"),
+    "bench": ("resport.cli.bench_command", "time the forward pass of a network"),
     "demo": ("resport.cli.demo_command", "convert a network there and back, and prove it"),
 }
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
+
+PROGRESS_DELAY_SECONDS = 1.0
+PROGRESS_INTERVAL_SECONDS = 0.1
 
 
 def printable(text: str) -> str:
@@ -60,7 +64,9 @@ def print_columns(rows: Sequence[Sequence[str]], right: Sequence[int] = (), inde
 
 @contextmanager
 def progress_bar(description: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar of bytes on stderr where that is a terminal; None elsewhere.
+    """A bar of bytes, rate and time left on stderr where that is a terminal; None elsewhere.
+
+    It comes when the work has taken ``PROGRESS_DELAY_SECONDS``: what is quicker needs no bar, nor the time to load one.
 
     Yields:
         A function of the bytes done and those to do in all.
@@ -68,19 +74,54 @@ def progress_bar(description: str) -> Iterator[Callable[[int, int], None] | None
     if not sys.stderr.isatty():
         yield None
         return
+    bar = _LateBar(description)
+    try:
+        yield bar.update
+    finally:
+        bar.stop()
+
+
+class _LateBar:
+    """A progress bar that is drawn from the first update after the delay on."""
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._next = time.monotonic() + PROGRESS_DELAY_SECONDS
+        self._progress: Any = None
+
+    def update(self, done: int, total: int) -> None:
+        """Say how far it is; called often, drawn seldom."""
+        now = time.monotonic()
+        if now < self._next and done < total:
+            return
+        if self._progress is None:
+            if now < self._next:
+                return
+            self._progress = _drawn_bar()
+            self._progress.add_task(self._description, total=total)
+            self._progress.start()
+        self._next = now + PROGRESS_INTERVAL_SECONDS
+        self._progress.update(self._progress.task_ids[0], completed=done)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def _drawn_bar() -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(description)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -2,30 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from resport.cli.output import print_columns, print_json, print_warnings, printable, status_line
+from resport.cli.output import print_json, status_line
+from resport.cli.reading import reading_options
+from resport.cli.verify_output import print_report
 from resport.errors import OptionError
-from resport.mapping.folding import shortened
+from resport.verification.against import verify_against
+from resport.verification.page import check_page_path, save_page
 from resport.verification.plot import save_plot
-from resport.verification.report import EQUAL, ForwardResult, Side, VerificationReport
+from resport.verification.report import EQUAL, VerificationReport
 from resport.verification.verification import verify as verify_checkpoints
+
+AGAINST_OPTIONS = (
+    "weights_only",
+    "family",
+    "variant",
+    "table",
+    "kernel_order",
+    "deviation_epsilon",
+)
+"""What has a meaning where a stored reference stands for the source and for all that was said of it."""
+
+BUILDER_WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None}
+
+
+def builder_options(ctx: click.Context, parameter: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
+    """Options of a builder as ``NAME=VALUE``: numbers, ``true``, ``false`` and ``none`` are what they say."""
+    options: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(f"`{text}` is not of the form NAME=VALUE", ctx, parameter)
+        options[name] = builder_value(value)
+    return options
+
+
+def builder_value(text: str) -> Any:
+    """A value as a builder takes it."""
+    if text.lower() in BUILDER_WORDS:
+        return BUILDER_WORDS[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
 
 
 @click.command()
 @click.argument("source")
-@click.argument("target")
+@click.argument("target", required=False)
 @click.option("--weights-only", is_flag=True, help="compare the tensors and build no network")
 @click.option(
     "--input-size",
     metavar="N",
     type=int,
-    show_default="the network's own",
+    show_default="the network's own, and a small one",
     help="of the images; N + 1 is tried too",
 )
 @click.option("--batch-size", metavar="N", type=int, default=2, show_default=True, help="images in each pass")
+@click.option(
+    "--probe/--no-probe",
+    default=None,
+    show_default="where the file's own weights could hide a mistake",
+    help="run both networks with random weights too, moved as the file's were",
+)
+@click.option("--thorough", is_flag=True, help="measure float32's noise with other threads and kernels too")
+@click.option("--self-test", is_flag=True, help="make every known mistake on the target: is each of them caught?")
+@click.option(
+    "--diagnose/--no-diagnose", default=True, show_default=True, help="explain a difference by the known mistakes"
+)
+@click.option(
+    "--build",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=builder_options,
+    help="of the target's builder (repeatable)",
+)
+@click.option(
+    "--build-source", multiple=True, metavar="NAME=VALUE", callback=builder_options, help="of the source's (repeatable)"
+)
+@click.option("--native", is_flag=True, help="run resport's networks even where a file describes its own model")
 @click.option("--family", metavar="F", help="both sides' family, in place of detection")
 @click.option("--variant", metavar="V", help="both sides' variant, in place of detection")
 @click.option("--table", metavar="FILE", help="a mapping table of your own")
@@ -35,77 +96,72 @@ from resport.verification.verification import verify as verify_checkpoints
 @click.option("--fold", is_flag=True, default=None, help="the target has tensors taken into others")
 @click.option("--swap-rgb", is_flag=True, default=None, help="the target takes images with their channels turned round")
 @click.option("--ignore", multiple=True, metavar="GLOB", help="names that were left out (repeatable)")
+@reading_options
+@click.option("--save-reference", metavar="DIR", help="store the proof, to be repeated with --against")
+@click.option("--force", is_flag=True, help="replace a reference that is there")
+@click.option("--against", metavar="DIR", help="judge TARGET, given alone, by a stored reference")
+@click.option("--report", "page", metavar="FILE", help="write the report as one page (.html)")
 @click.option("--plot", metavar="FILE", help="draw the difference at every end point (.png, .svg, .pdf)")
 @click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object")
 @click.pass_context
-def verify(ctx: click.Context, /, as_json: bool, plot: str | None, **options: Any) -> None:
+def verify(
+    ctx: click.Context,
+    /,
+    source: str,
+    target: str | None,
+    against: str | None,
+    page: str | None,
+    plot: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Prove that TARGET computes what SOURCE computes.
 
     All weights are compared bit for bit; then both are loaded into networks of their own frameworks, run on the same
     images, and compared at every end point in float64 and float32. What the conversion changed is read off the target
-    where no option says it. Exit status: 0 equal, 1 different, 2 trouble.
+    where no option says it. `--save-reference` stores the proof, and `--against` repeats it later without the source.
+    Exit status: 0 equal, 1 different, 2 trouble (so is a self-test that missed a mistake).
     """
+    if page is not None:
+        check_page_path(page)
+    if against is None and target is None:
+        raise click.MissingParameter(ctx=ctx, param_hint="'TARGET'", param_type="argument")
     with status_line() as progress:
-        report = verify_checkpoints(progress=progress, **options)
+        if against is not None:
+            report = verify_against(against, source, progress=progress, **_against_options(ctx, target))
+        else:
+            report = verify_checkpoints(source, str(target), progress=progress, **options)
     if plot is not None:
         if report.forward is None:
             raise OptionError(f"there is nothing to plot: {report.forward_reason}")
         save_plot(report.forward, plot, f"{report.source.path} and {report.target.path}: {report.verdict}")
+    if page is not None:
+        save_page(report, page)
     if as_json:
         print_json(report.to_dict())
     else:
         print_report(report)
-    ctx.exit(0 if report.verdict == EQUAL else 1)
+    ctx.exit(exit_status(report))
 
 
-def print_report(report: VerificationReport) -> None:
-    """The report as people read it: the verdict first."""
-    colour = "green" if report.verdict == EQUAL else "red"
-    click.secho(report.verdict, fg=colour, bold=True)
-    click.echo(f"  source   {_side_text(report.source)}")
-    click.echo(f"  target   {_side_text(report.target)}")
-    weights = report.weights
-    click.echo(f"  weights  {weights.equal} of {weights.compared} tensors are equal bit for bit")
-    for line in shortened([f"{each.name}: {each.kind}, {each.detail}" for each in weights.differences]):
-        click.echo(f"           {printable(line)}")
-    if report.forward is None:
-        click.echo(f"  forward  not run: {printable(report.forward_reason or '')}")
-    else:
-        print_forward(report.forward)
-    click.echo(f"  in {report.seconds:.1f} s")
-    print_warnings(report.notes)
+def exit_status(report: VerificationReport) -> int:
+    """0 equal, 1 different, 2 equal by a check that lets a known mistake pass."""
+    if report.verdict != EQUAL:
+        return 1
+    return 0 if report.self_test is None or report.self_test.is_passed else 2
 
 
-def print_forward(forward: ForwardResult) -> None:
-    """The forward passes: the largest differences, and where the first one is."""
-    sizes = ", ".join(f"{size} x {size}" for size in forward.input_sizes)
-    n_points = len({point.name for point in forward.float64})
-    click.echo(f"  forward  {n_points} end points, {forward.batch_size} images of {sizes}")
-    worst64 = max(forward.float64, key=lambda point: point.max_rel_diff)
-    worst32 = max(forward.float32, key=lambda point: point.max_rel_diff)
-    print_columns(
-        [
-            [
-                "float64",
-                f"max relative difference {worst64.max_rel_diff:.1e}",
-                f"limit {forward.limit:.1e}: {forward.limit_reason}",
-            ],
-            [
-                "float32",
-                f"max relative difference {worst32.max_rel_diff:.1e}",
-                f"{forward.ratio:.2f} x the noise floor of {forward.noise_floor:.1e}",
-            ],
-        ],
-        indent="           ",
-    )
-    first = forward.first_divergence
-    if first is not None:
-        click.echo(
-            f"           first difference at {printable(first.name)} ({first.input_size} x {first.input_size}): "
-            f"max abs {first.max_abs_diff:.3g}, relative {first.max_rel_diff:.1e}"
-        )
+def _against_options(ctx: click.Context, target: str | None) -> dict[str, Any]:
+    """The options that go with a reference.
 
-
-def _side_text(side: Side) -> str:
-    network = f", {side.variant} with {side.dialect} names" if side.variant else ""
-    return printable(f"{side.path} ({side.format}{network})")
+    Raises:
+        UsageError: one was given that doesn't.
+    """
+    if target is not None:
+        raise click.UsageError("--against takes the TARGET alone: the reference stands for the source", ctx)
+    fitting = {"source", "target", "against", "page", "plot", "as_json", *AGAINST_OPTIONS}
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        if name not in fitting and ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} has no meaning with --against: the reference says it", ctx)
+    return {name: ctx.params[name] for name in AGAINST_OPTIONS}

@@ -1,9 +1,19 @@
-"""Conversion: plan, stream, finish, report. The one place where bytes move."""
+"""Conversion: plan, stream, finish, report. The one place where bytes move.
 
-from resport.conversion.conversion import Progress, Route, convert, plan_route
-from resport.conversion.initialization import initialize
-from resport.conversion.inspection import InspectionReport, inspect
-from resport.conversion.report import ConversionReport
+Each name comes in when it is first used: listing a checkpoint needs nothing of what converts it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resport.conversion.conversion import Route, convert, plan_route
+    from resport.conversion.initialization import initialize
+    from resport.conversion.inspection import InspectionReport, inspect
+    from resport.conversion.report import ConversionReport
+    from resport.conversion.stream import Progress
 
 __all__ = [
     "ConversionReport",
@@ -15,3 +25,20 @@ __all__ = [
     "inspect",
     "plan_route",
 ]
+
+_HOMES = {
+    "ConversionReport": "resport.conversion.report",
+    "InspectionReport": "resport.conversion.inspection",
+    "Progress": "resport.conversion.stream",
+    "Route": "resport.conversion.conversion",
+    "convert": "resport.conversion.conversion",
+    "initialize": "resport.conversion.initialization",
+    "inspect": "resport.conversion.inspection",
+    "plan_route": "resport.conversion.conversion",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module `resport.conversion` has no attribute `{name}`")
+    return getattr(import_module(_HOMES[name]), name)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from resport.conversion.provenance import PROVENANCE_KEY, provenance, sha256_of
+from resport.conversion.provenance import PROVENANCE_KEY, UNKNOWN_DIGEST, SourceDigest, provenance
+from resport.conversion.reading import ReadingOptions, reading_options
 from resport.conversion.report import ConversionReport
-from resport.conversion.stream import check_constants, check_diagonals, stream
+from resport.conversion.stream import Progress, carry_out, check_constants, check_diagonals
 from resport.conversion.target import (
     Describe,
     check_capacity,
@@ -18,9 +21,10 @@ from resport.conversion.target import (
     model_options,
     target_format,
     writer_options,
+    written_format,
 )
 from resport.errors import OptionError
-from resport.formats import Reader, Writer, open_reader, open_writer
+from resport.formats import Format, Reader, open_reader, open_writer
 from resport.mapping import (
     Detection,
     Move,
@@ -36,9 +40,6 @@ from resport.mapping import (
 from resport.mapping.plan import ignore_rule
 from resport.mapping.relations import EQUAL
 from resport.tensors import Manifest
-
-Progress = Callable[[int, int], None]
-"""Called with the bytes of values written so far and those to write in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ def convert(
     max_shard_size: int | str | None = None,
     n_shards: int | None = None,
     write_state: bool = False,
+    kernel_order: str | None = None,
+    deviation_epsilon: float | None = None,
     describe: Describe | None = None,
     progress: Progress | None = None,
 ) -> ConversionReport:
@@ -96,7 +99,9 @@ def convert(
         max_shard_size: split a safetensors target into files of so many bytes at most (a number, or ``"2GB"``).
         n_shards: split a TensorFlow checkpoint into so many data files.
         write_state: also write the ``checkpoint`` file beside a TensorFlow checkpoint.
-        describe: gives the model of a ``.keras`` target; ``resport.architectures.keras_archive.model_config`` does.
+        kernel_order: how a Keras HDF5 source has its kernels: ``hwio``, ``oihw``, ``hwio-flipped``, ``oihw-flipped``.
+        deviation_epsilon: batch norm's epsilon in a source older than Keras 1.0.6: turns deviations into variances.
+        describe: gives the model of a ``.keras`` target; ``resport.convert`` takes resport's own where it is None.
         progress: called as values are written.
 
     Returns:
@@ -111,38 +116,34 @@ def convert(
     started = time.perf_counter()
     source, target = os.fspath(source), os.fspath(target)
     options = PlanOptions(drop_background, ema, fold, dtype, tuple(ignore), swap_rgb)
+    reading = reading_options(kernel_order=kernel_order, deviation_epsilon=deviation_epsilon)
     chosen = target_format(target, format, max_shard_size)
     writing = writer_options(chosen, target, write_state=write_state, max_shard_size=max_shard_size, n_shards=n_shards)
-    with open_reader(source) as reader:
+    with open_reader(source, **reading) as reader, SourceDigest(() if dry_run else reader.files) as digest:
         check_files(reader, target, chosen)
         route = plan_route(reader.manifest, options, from_, to, family, variant, table)
-        plan = route.plan
-        writing |= model_options(chosen, target, plan, _target_classes(route, options), describe)
-        check_capacity(chosen, target, plan.targets)
-        check_constants(reader, plan.checks)
-        check_diagonals(reader, plan.moves)
+        writing |= model_options(chosen, target, route.plan, _target_classes(route, options), describe)
+        _check_plan(reader, chosen, target, route.plan)
         if not dry_run:
-            metadata = dict(reader.metadata)
-            metadata[PROVENANCE_KEY] = provenance(reader, plan, route.table, options, sha256_of(reader.files))
-            specs = plan.targets.values()
+            origin = partial(provenance, reader, route.plan, route.table, options, reading)
+            specs, metadata = route.plan.targets.values(), {**reader.metadata, PROVENANCE_KEY: origin(UNKNOWN_DIGEST)}
             with open_writer(target, specs, metadata=metadata, force=force, format=chosen.id, **writing) as writer:
-                _write(writer, reader, plan, progress)
-        return _report(reader, target, chosen.id, route, options, time.perf_counter() - started, dry_run)
+                carry_out(route.plan, reader, writer, progress)
+                writer.amend_metadata(PROVENANCE_KEY, origin(digest.result()))
+        return _report(reader, target, chosen, writing, route, options, reading, started, dry_run)
+
+
+def _check_plan(reader: Reader, format: Format, target: str, plan: Plan) -> None:
+    """Check what the target can hold, and that nothing is lost of the tensors of which it has not everything."""
+    check_capacity(format, target, plan.targets)
+    check_constants(reader, plan.checks)
+    check_diagonals(reader, plan.moves)
 
 
 def _target_classes(route: Route, options: PlanOptions) -> int | None:
     """The class count of the target, where it has a classifier."""
     num_classes = route.detection.num_classes if route.detection else None
     return num_classes - options.drop_background if num_classes else None
-
-
-def _write(writer: Writer, reader: Reader, plan: Plan, progress: Progress | None) -> None:
-    done = 0
-    for spec, array in stream(plan, reader.read):
-        writer.write(spec.name, array)
-        done += spec.nbytes
-        if progress is not None:
-            progress(done, plan.targets.nbytes)
 
 
 def plan_route(
@@ -207,14 +208,22 @@ def _check_dialect(dialect: str | None, tables: Sequence[Table]) -> None:
 
 
 def _report(
-    reader: Reader, target: str, format: str, route: Route, options: PlanOptions, seconds: float, dry_run: bool
+    reader: Reader,
+    target: str,
+    format: Format,
+    writing: dict[str, Any],
+    route: Route,
+    options: PlanOptions,
+    reading: ReadingOptions,
+    started: float,
+    dry_run: bool,
 ) -> ConversionReport:
     plan, detection = route.plan, route.detection
     return ConversionReport(
         source=reader.path,
         source_format=reader.format,
         target=target,
-        target_format=format,
+        target_format=written_format(format, target, plan.targets, writing),
         family=plan.family,
         variant=plan.variant,
         source_dialect=plan.source_dialect,
@@ -224,9 +233,9 @@ def _report(
         n_targets=len(plan.targets),
         ignored=plan.ignored,
         filled=plan.fills,
-        options=options.value_changes(),
+        options={**options.value_changes(), **reading},
         nbytes=plan.targets.nbytes,
-        seconds=seconds,
+        seconds=time.perf_counter() - started,
         warnings=tuple(_warnings(reader, route, options)),
         dry_run=dry_run,
         evidence=detection.evidence if detection else (),

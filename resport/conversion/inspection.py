@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from resport.conversion.reading import reading_options
 from resport.dtypes import FLOATING, OPAQUE
 from resport.formats import Reader, open_reader
 from resport.mapping import Detection, candidates, shipped_tables
@@ -114,18 +115,28 @@ class InspectionReport:
         return entry
 
 
-def inspect(path: str | os.PathLike[str], *, stats: bool = False) -> InspectionReport:
+def inspect(
+    path: str | os.PathLike[str],
+    *,
+    stats: bool = False,
+    kernel_order: str | None = None,
+    deviation_epsilon: float | None = None,
+) -> InspectionReport:
     """List a checkpoint.
 
     Args:
         path: a checkpoint of any format that resport reads.
         stats: also read every tensor, one after the other, for its statistics.
+        kernel_order: how a Keras HDF5 file has its convolution kernels; see ``convert``.
+        deviation_epsilon: batch norm's epsilon in a file older than Keras 1.0.6; see ``convert``.
 
     Raises:
         FormatError: the file is damaged, or of no known format.
         SourceNotFoundError: there is nothing at ``path``.
+        OptionError: files of its format are read without one of the options.
     """
-    with open_reader(path) as reader:
+    reading = reading_options(kernel_order=kernel_order, deviation_epsilon=deviation_epsilon)
+    with open_reader(path, **reading) as reader:
         found = candidates(reader.manifest, shipped_tables())
         best = found[0] if found else None
         is_detected = best is not None and best.score >= DETECTION_MIN_SCORE

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from resport.errors import FormatError
 from resport.formats import Reader
@@ -21,7 +23,14 @@ PROVENANCE_KEY = "resport"
 _CHUNK_BYTES = 1 << 20
 
 
-def provenance(reader: Reader, plan: Plan, table: Table | None, options: PlanOptions, digest: str) -> str:
+def provenance(
+    reader: Reader,
+    plan: Plan,
+    table: Table | None,
+    options: PlanOptions,
+    reading: Mapping[str, str | float],
+    digest: str,
+) -> str:
     """The provenance of an output as JSON.
 
     Args:
@@ -29,12 +38,13 @@ def provenance(reader: Reader, plan: Plan, table: Table | None, options: PlanOpt
         plan: what is carried out.
         table: the table that gave the names, or None where nothing is renamed.
         options: what was asked for.
-        digest: sha256 of the source, as ``sha256_of`` gives it.
+        reading: the options with which the source was read.
+        digest: sha256 of the source, as ``SourceDigest`` gives it.
     """
     value: dict[str, Any] = {
         "resport": _version(),
         "source": {"format": reader.format, "sha256": digest},
-        "options": options.value_changes(),
+        "options": {**options.value_changes(), **reading},
     }
     if table is not None:
         value["table"] = {"name": table.family, "sha256": table.sha256}
@@ -55,24 +65,85 @@ def stored_provenance(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def stored_options(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The options that changed values, as a file's provenance has them; they may be anything."""
+    options = (stored_provenance(metadata) or {}).get("options")
+    return options if isinstance(options, dict) else {}
+
+
+UNKNOWN_DIGEST = "0" * 64
+"""Holds the place of a source's sha256 until all of the source has been read."""
+
+
+class SourceDigest:
+    """The sha256 of files one after the other, as ``cat FILES | sha256sum`` prints it, worked out in a thread.
+
+    A conversion so reads its source twice at once: the digest all of it in order, the plan as the target has it.
+
+    A context manager: when it is left, the thread is stopped.
+
+    Args:
+        files: the files.
+    """
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._files = files
+        self._is_stopped = False
+        self._result = ""
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="resport-digest", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_stopped = True
+        self._thread.join()
+
+    def result(self) -> str:
+        """Wait for it.
+
+        Raises:
+            FormatError: a file is missing.
+            OSError: a file cannot be read.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def _run(self) -> None:
+        try:
+            digest = hashlib.sha256()
+            for piece in self._pieces():
+                digest.update(piece)
+            self._result = "" if self._is_stopped else digest.hexdigest()
+        except Exception as error:
+            self._error = error
+
+    def _pieces(self) -> Iterator[memoryview]:
+        view = memoryview(bytearray(_CHUNK_BYTES))
+        for file in self._files:
+            if not Path(file).is_file():
+                raise FormatError(
+                    f"`{file}` is missing, a part of the source", path=file, hint="put all files of it in one folder"
+                )
+            with Path(file).open("rb", buffering=0) as handle:
+                while not self._is_stopped and (count := handle.readinto(view)):
+                    yield view[:count]
+
+
 def sha256_of(files: Sequence[str]) -> str:
-    """The sha256 of files one after the other, as ``cat FILES | sha256sum`` prints it.
+    """The sha256 of files; see ``SourceDigest``.
 
     Raises:
         FormatError: one of them is missing.
     """
-    digest = hashlib.sha256()
-    buffer = bytearray(_CHUNK_BYTES)
-    view = memoryview(buffer)
-    for file in files:
-        if not Path(file).is_file():
-            raise FormatError(
-                f"`{file}` is missing, a part of the source", path=file, hint="put all files of it in one folder"
-            )
-        with Path(file).open("rb", buffering=0) as handle:
-            while count := handle.readinto(buffer):
-                digest.update(view[:count])
-    return digest.hexdigest()
+    with SourceDigest(files) as digest:
+        return digest.result()
 
 
 def _version() -> str:

@@ -27,7 +27,7 @@ class ConversionReport:
         n_targets: number of tensors in the target.
         ignored: source tensors left out, each with its rule.
         filled: target tensors that are constants.
-        options: the options that changed values.
+        options: the options that changed values, or told how to read them.
         nbytes: bytes of values in the target.
         seconds: wall time.
         warnings: what the user should know, a sentence each.
@@ -47,7 +47,7 @@ class ConversionReport:
     n_targets: int
     ignored: tuple[Ignored, ...]
     filled: tuple[Fill, ...]
-    options: Mapping[str, str | bool]
+    options: Mapping[str, str | bool | float]
     nbytes: int
     seconds: float
     warnings: tuple[str, ...] = ()

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING
 
 from resport.dtypes import to_numpy
 from resport.errors import PlanError
-from resport.formats import Reader
+from resport.formats import Reader, Writer
 from resport.mapping import Check, Fill, Move, Plan
 from resport.mapping.folding import shortened
 from resport.mapping.ops import OPERATIONS
-from resport.tensors import TensorSpec
+from resport.tensors import Manifest, TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from resport.formats.base import Buffer
+
 Read = Callable[[str], "np.ndarray"]
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes of values written so far and those to write in all."""
 
 
 def check_constants(reader: Reader, checks: Sequence[Check]) -> None:
@@ -62,6 +67,49 @@ def check_diagonals(reader: Reader, moves: Iterable[Move]) -> None:
             problems=shortened(problems),
             by_kind={"lossy": problems},
         )
+
+
+def carry_out(plan: Plan, reader: Reader, writer: Writer, progress: Progress | None = None) -> None:
+    """Read, move and write every tensor of a plan.
+
+    What stays in its order is handed on in pieces, from file to file; memory holds one of the other tensors at a time.
+
+    Args:
+        plan: what to carry out.
+        reader: the source.
+        writer: the target, which has the plan's targets declared.
+        progress: called as values are written.
+    """
+    total = plan.targets.nbytes
+    done = 0
+
+    def counted(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
+        nonlocal done
+        for piece in pieces:
+            yield piece
+            done += len(piece)
+            if progress is not None:
+                progress(done, total)
+
+    for move in plan.moves:
+        if is_copy(move, reader.manifest):
+            writer.write_pieces(move.targets[0].name, counted(reader.pieces(move.sources[0])))
+            continue
+        for spec, array in zip(move.targets, moved(move, reader.read), strict=True):
+            writer.write(spec.name, array)
+            done += spec.nbytes
+            if progress is not None:
+                progress(done, total)
+    for fill in plan.fills:
+        writer.write(fill.target.name, filled(fill))
+
+
+def is_copy(move: Move, source: Manifest) -> bool:
+    """Whether the bytes of a move's only target are those of its only source."""
+    if len(move.sources) != 1 or len(move.targets) != 1 or move.adjustments:
+        return False
+    is_kept = move.axes is None or move.axes.keeps_order
+    return is_kept and source[move.sources[0]].dtype == move.targets[0].dtype
 
 
 def stream(plan: Plan, read: Read) -> Iterator[tuple[TensorSpec, np.ndarray]]:

@@ -54,6 +54,11 @@ def writer_options(
     return options
 
 
+def written_format(format: Format, target: str, targets: Manifest, options: dict[str, Any]) -> str:
+    """The id of the format that a writer makes of a target: one that splits files may leave one whole."""
+    return format.load_writer().format_written(target, targets, options)
+
+
 def model_options(
     format: Format, target: str, plan: Plan, num_classes: int | None, describe: Describe | None
 ) -> dict[str, str]:

@@ -54,6 +54,19 @@ def test_slim_to_keras_and_torch(tmp_path: Path, table: Path) -> None:
         )
 
 
+def test_states_of_keras_that_are_no_weights_are_left_out_and_reported(tmp_path: Path, table: Path) -> None:
+    slim = slim_values()
+    states = {
+        "drop/seed_generator_3/seed_generator_state": "random",
+        "metrics/mean/0": "metric",
+        "optimizer/2": "optimizer",
+    }
+    source = write_values(tmp_path / "keras.npz", keras_values(slim) | {name: np.ones(2) for name in states})
+    report = resport.convert(source, tmp_path / "slim.safetensors", to="slim", table=table)
+    assert {each.name: each.rule for each in report.ignored if each.name in states} == states
+    assert_same_tensors(load(tmp_path / "slim.safetensors"), slim)
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".h5", ".weights.h5", ""])
 def test_there_and_back_through_every_container(tmp_path: Path, table: Path, suffix: str) -> None:
     slim = slim_values(seed=1)

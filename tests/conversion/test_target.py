@@ -66,6 +66,20 @@ def test_largest_size_of_a_shard(tmp_path: Path, source: Path, size: int | str) 
     check(tmp_path / "m.safetensors.index.json")
 
 
+@pytest.mark.parametrize(
+    ("name", "written", "format"),
+    [("m.safetensors", "m.safetensors", "safetensors"), ("m.safetensors.index.json",) * 2 + ("safetensors-sharded",)],
+)
+def test_what_fits_into_one_shard_is_called_what_it_is(
+    tmp_path: Path, source: Path, name: str, written: str, format: str
+) -> None:
+    planned = resport.convert(source, tmp_path / name, max_shard_size="1GB", dry_run=True)
+    report = resport.convert(source, tmp_path / name, max_shard_size="1GB")
+    assert (planned.target_format, report.target_format) == (format, format)
+    with resport.open_reader(tmp_path / written) as reader:
+        assert reader.format == format
+
+
 def test_number_of_shards(tmp_path: Path, source: Path) -> None:
     resport.convert(source, tmp_path / "m.ckpt", n_shards=3)
     assert sorted(path.name for path in tmp_path.glob("m.ckpt.data-*")) == [
