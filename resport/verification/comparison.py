@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from resport.conversion.reading import open_both, reading_options
 from resport.conversion.target import check_complete
 from resport.dtypes import OPAQUE
-from resport.formats import Reader, open_reader
+from resport.formats import Reader
 from resport.verification.report import DIFFERENT, EQUAL, TensorDifference
 from resport.verification.weights import spec_difference, value_difference
 
@@ -53,18 +54,28 @@ class DiffReport:
         }
 
 
-def diff(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> DiffReport:
+def diff(
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str],
+    *,
+    kernel_order: str | None = None,
+    deviation_epsilon: float | None = None,
+) -> DiffReport:
     """Compare two checkpoints by name, whatever their formats.
 
     Args:
         a: a checkpoint.
         b: another one.
+        kernel_order: how those of the two that are Keras HDF5 files have their convolution kernels; see ``convert``.
+        deviation_epsilon: batch norm's epsilon in those older than Keras 1.0.6; see ``convert``.
 
     Raises:
         FormatError: one of them is damaged, or of no known format.
         SourceNotFoundError: one of them is not there.
+        OptionError: neither is read with one of the options.
     """
-    with open_reader(a) as left, open_reader(b) as right:
+    reading = reading_options(kernel_order=kernel_order, deviation_epsilon=deviation_epsilon)
+    with open_both(a, b, reading) as (left, right):
         check_complete(left)
         check_complete(right)
         shared = [name for name in left.manifest if name in right.manifest]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from resport.conversion.provenance import stored_provenance
@@ -13,9 +13,41 @@ from resport.formats import Reader
 from resport.mapping import Detection, Plan, PlanOptions, Table, detect, expand, plan_conversion, plan_copy
 from resport.mapping.detection import ignored_kind
 from resport.verification.forward import NetworkSide
+from resport.verification.networks import NetworkPool, Read
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+KERAS_MODEL_FORMATS = frozenset({"keras-archive", "keras-legacy-h5"})
+MODEL_CONFIG = "model_config"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """Which networks are run in the forward passes.
+
+    Attributes:
+        build: options of the target's builder.
+        build_source: options of the source's builder.
+        is_native: run resport's builders even where a file describes its own model.
+        pool: keeps networks open between passes.
+    """
+
+    build: Mapping[str, Any] = field(default_factory=dict)
+    build_source: Mapping[str, Any] = field(default_factory=dict)
+    is_native: bool = False
+    pool: NetworkPool | None = None
+
+    def described(self) -> dict[str, str | bool]:
+        """The options that were given, as reports name them."""
+        texts = {"build": self.build, "build_source": self.build_source}
+        found: dict[str, str | bool] = {
+            name: ", ".join(f"{option}={value}" for option, value in options.items())
+            for name, options in texts.items()
+            if options
+        }
+        return found | ({"native": True} if self.is_native else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +61,7 @@ class Pair:
         target_detection: the same of the target.
         plan: how the source's tensors become the target's.
         options: what the conversion changed.
+        networks: which networks are run.
     """
 
     source: Reader
@@ -37,6 +70,7 @@ class Pair:
     target_detection: Detection | None
     plan: Plan
     options: PlanOptions
+    networks: NetworkOptions = field(default_factory=NetworkOptions)
 
     @property
     def ignored(self) -> frozenset[str]:
@@ -124,25 +158,76 @@ def no_networks(pair: Pair) -> str | None:
     return None
 
 
-def source_side(pair: Pair) -> NetworkSide:
-    """The source's network, read as the target was made: its moving averages, rounded to the stored dtype."""
+def own_graphs(pair: Pair) -> tuple[str, ...]:
+    """What is to be known about the graphs that the files describe themselves: which are run, and which cannot be."""
+    notes = []
+    for reader, detection, build in _described_sides(pair):
+        graph, problem = _own_graph(reader, detection, build, pair.networks.is_native)
+        if graph is not None:
+            notes.append(f"`{reader.path}` describes its own model: that was run, not the one that resport builds")
+        elif problem is not None:
+            notes.append(f"the network that resport builds was run: {problem}")
+    return tuple(notes)
+
+
+def source_side(pair: Pair, read: Read | None = None) -> NetworkSide:
+    """The source's network, read as the target was made: its moving averages, rounded to the stored dtype.
+
+    Args:
+        pair: the two checkpoints.
+        read: gives a tensor by the source's name, in place of the file.
+    """
     assert pair.source_detection is not None
     adjust = {"logits": _without_background, "predictions": _renormalised} if pair.options.drop_background else {}
-    return _network_side(pair.source_detection, _source_read(pair), adjust)
+    values = _source_read(pair, read or pair.source.read)
+    side = _network_side(pair.source_detection, values, pair.networks.build_source, pair.networks.pool)
+    graph, _ = _own_graph(pair.source, pair.source_detection, pair.networks.build_source, pair.networks.is_native)
+    return replace(side, adjust=adjust, graph=graph)
 
 
-def target_side(pair: Pair) -> NetworkSide:
-    """The target's network, read by its own names."""
+def target_side(pair: Pair, read: Read | None = None) -> NetworkSide:
+    """The target's network, read by its own names.
+
+    Args:
+        pair: the two checkpoints.
+        read: gives a tensor by the target's name, in place of the file.
+    """
     assert pair.target_detection is not None
-    return _network_side(pair.target_detection, pair.target.read, {}, is_reversed=pair.options.swap_rgb)
+    side = _network_side(pair.target_detection, read or pair.target.read, pair.networks.build, pair.networks.pool)
+    graph, _ = _own_graph(pair.target, pair.target_detection, pair.networks.build, pair.networks.is_native)
+    return replace(side, is_reversed=pair.options.swap_rgb, graph=graph)
 
 
-def _network_side(
-    detection: Detection,
-    read: Callable[[str], np.ndarray],
-    adjust: Mapping[str, Callable[[np.ndarray], np.ndarray]],
-    is_reversed: bool = False,
-) -> NetworkSide:
+def _described_sides(pair: Pair) -> list[tuple[Reader, Detection, Mapping[str, Any]]]:
+    assert pair.source_detection is not None and pair.target_detection is not None
+    return [
+        (pair.source, pair.source_detection, pair.networks.build_source),
+        (pair.target, pair.target_detection, pair.networks.build),
+    ]
+
+
+def _own_graph(
+    reader: Reader, detection: Detection, build: Mapping[str, Any], is_native: bool
+) -> tuple[str | None, str | None]:
+    """The graph that a file describes itself; or None, and why it has one that is not run."""
+    from resport.architectures.keras_own_graph import describe_own_graph
+    from resport.architectures.registry import find_builder
+
+    if reader.format not in KERAS_MODEL_FORMATS or MODEL_CONFIG not in reader.metadata or is_native:
+        return None, None
+    if build:
+        return None, f"`{reader.path}` describes its own model, which has no options to build it with"
+    if not find_builder(detection.variant, detection.dialect).end_points:
+        return None, f"`{reader.path}` describes its own model, and dialect {detection.dialect} is none of Keras"
+    largest = max((size for spec in reader.manifest.values() for size in spec.shape), default=1)
+    try:
+        return describe_own_graph(reader.metadata[MODEL_CONFIG], largest), None
+    except OptionError as error:
+        got = "" if error.got is None else f" ({error.got})"
+        return None, f"`{reader.path}` describes its own model, but {error.message}{got}"
+
+
+def _network_side(detection: Detection, read: Read, build: Mapping[str, Any], pool: NetworkPool | None) -> NetworkSide:
     """The network of one side; its builder's names get the file's scope in front."""
     builder_root = expand(detection.table, detection.variant).roots[detection.dialect]
     options: dict[str, Any] = {"num_classes": detection.num_classes, "input_size": None}
@@ -152,16 +237,16 @@ def _network_side(
     def read_builder_name(name: str) -> np.ndarray:
         return read(detection.root + name.removeprefix(builder_root))
 
-    return NetworkSide(detection.variant, detection.dialect, options, read_builder_name, adjust, is_reversed)
+    return NetworkSide(detection.variant, detection.dialect, {**options, **build}, read_builder_name, {}, pool=pool)
 
 
-def _source_read(pair: Pair) -> Callable[[str], np.ndarray]:
+def _source_read(pair: Pair, stored: Read) -> Read:
     assert pair.source_detection is not None
     suffix = pair.source_detection.table.shadow.get(pair.source_detection.dialect, "")
     shadowed = frozenset(pair.plan.shadowed)
 
     def read(name: str) -> np.ndarray:
-        array = pair.source.read(name + suffix if name in shadowed else name)
+        array = stored(name + suffix if name in shadowed else name)
         return array if pair.options.dtype is None else array.astype(to_numpy(pair.options.dtype))
 
     return read

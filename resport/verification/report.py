@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resport.errors import ParityError
+from resport.verification.evidence import EndPointDifference, ForwardResult
 from resport.verification.findings import Finding, SelfTestResult
+
+if TYPE_CHECKING:
+    from resport.verification.changes import Change
+    from resport.verification.record import Record
+
+__all__ = [
+    "DIFFERENT",
+    "EQUAL",
+    "EndPointDifference",
+    "ForwardResult",
+    "Side",
+    "TensorDifference",
+    "VerificationReport",
+    "WeightsResult",
+]
 
 EQUAL = "equal"
 DIFFERENT = "different"
@@ -71,87 +87,6 @@ class WeightsResult:
 
 
 @dataclass(frozen=True, slots=True)
-class EndPointDifference:
-    """One end point of the two networks compared.
-
-    Attributes:
-        name: its name, the same on both sides.
-        input_size: height and width of the images.
-        max_abs_diff: largest difference of two values.
-        max_rel_diff: that, over the reference's largest absolute value.
-        mean_abs_diff: mean difference.
-    """
-
-    name: str
-    input_size: int
-    max_abs_diff: float
-    max_rel_diff: float
-    mean_abs_diff: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as ``--json`` prints them."""
-        return {
-            "name": self.name,
-            "input_size": self.input_size,
-            "max_abs_diff": self.max_abs_diff,
-            "max_rel_diff": self.max_rel_diff,
-            "mean_abs_diff": self.mean_abs_diff,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardResult:
-    """Forward passes of both networks compared at every shared end point.
-
-    Attributes:
-        float64: each end point at each input size, in network order, computed in float64.
-        float32: the same in float32.
-        noise_floor: largest relative difference of the source's float32 outputs from its own float64 outputs.
-        limit: relative difference in float64 above which two end points differ.
-        limit_reason: why that limit.
-        input_sizes: heights and widths of the images.
-        batch_size: images in each pass.
-    """
-
-    float64: tuple[EndPointDifference, ...]
-    float32: tuple[EndPointDifference, ...]
-    noise_floor: float
-    limit: float
-    limit_reason: str
-    float32_ratio_limit: float
-    input_sizes: tuple[int, ...]
-    batch_size: int
-
-    @property
-    def ratio(self) -> float:
-        """The float32 difference over the noise floor."""
-        worst = max(point.max_rel_diff for point in self.float32)
-        return worst / self.noise_floor if self.noise_floor else (0.0 if worst == 0 else float("inf"))
-
-    @property
-    def first_divergence(self) -> EndPointDifference | None:
-        """The first end point, walking through the network, that differs in float64."""
-        return next((point for point in self.float64 if not point.max_rel_diff <= self.limit), None)
-
-    @property
-    def is_equal(self) -> bool:
-        """Whether every end point agrees in both dtypes."""
-        return self.first_divergence is None and self.ratio <= self.float32_ratio_limit
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as ``--json`` prints them."""
-        first = self.first_divergence
-        return {
-            "float64": {**_worst(self.float64), "limit": self.limit, "limit_reason": self.limit_reason},
-            "float32": {**_worst(self.float32), "noise_floor": self.noise_floor, "ratio": self.ratio},
-            "end_points": [point.to_dict() for point in self.float64],
-            "first_divergence": first.to_dict() if first else None,
-            "input_sizes": list(self.input_sizes),
-            "batch_size": self.batch_size,
-        }
-
-
-@dataclass(frozen=True, slots=True)
 class Side:
     """One of the two checkpoints: path, format, and what it was detected as."""
 
@@ -183,6 +118,9 @@ class VerificationReport:
         probe: the comparison of forward passes with random, sensitive weights in place of the file's own, or None.
         self_test: the known mistakes made on purpose, or None.
         diagnosis: explanations of a difference.
+        record: files' sha256, every tensor, versions; None where it wasn't made.
+        weights_reason: why no tensors were compared, or None.
+        changes: what changed since a stored reference was made.
     """
 
     source: Side
@@ -196,13 +134,17 @@ class VerificationReport:
     probe: ForwardResult | None = None
     self_test: SelfTestResult | None = None
     diagnosis: tuple[Finding, ...] = ()
+    record: Record | None = None
+    weights_reason: str | None = None
+    changes: tuple[Change, ...] = ()
 
     @property
     def verdict(self) -> str:
         """``equal`` or ``different``."""
-        passes = (self.forward, self.probe)
-        forward_equal = all(each is None or each.is_equal for each in passes)
-        return EQUAL if self.weights.is_equal and forward_equal else DIFFERENT
+        passes = [each for each in (self.forward, self.probe) if each is not None]
+        # Where no tensors can be compared the networks have to prove it alone.
+        weights_equal = bool(passes) if self.weights_reason is not None else self.weights.is_equal
+        return EQUAL if weights_equal and all(each.is_equal for each in passes) else DIFFERENT
 
     def raise_for_difference(self) -> None:
         """Raise unless the verdict is ``equal``.
@@ -212,22 +154,23 @@ class VerificationReport:
         """
         if self.verdict == EQUAL:
             return
-        first = self.forward.first_divergence if self.forward else None
-        if first is not None and self.forward is not None:
-            raise ParityError(
-                f"outputs differ, first at `{first.name}`",
-                expected=f"relative difference at most {self.forward.limit:.1e}",
-                got=f"{first.max_rel_diff:.1e}",
-                report=self,
-            )
+        for result, what in ((self.forward, "outputs differ"), (self.probe, "outputs with random weights differ")):
+            if result is not None and not result.is_equal:
+                raise ParityError(f"{what}{_where(result)}", report=self, hint=self._remedy, **_measured(result))
         if self.weights.differences:
             worst = self.weights.differences[0]
             raise ParityError(
                 f"{len(self.weights.differences)} of {self.weights.compared} tensors differ, first `{worst.name}`",
                 got=worst.detail,
+                hint=self._remedy,
                 report=self,
             )
-        raise ParityError("nothing was found that could be compared, or float32 outputs differ", report=self)
+        raise ParityError("nothing was found that could be compared", report=self)
+
+    @property
+    def _remedy(self) -> str | None:
+        """What mends the difference, where the diagnosis knows."""
+        return "; ".join(finding.remedy for finding in self.diagnosis if finding.remedy) or None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``--json`` prints them."""
@@ -241,14 +184,31 @@ class VerificationReport:
             "probe": self.probe.to_dict() if self.probe else None,
             "self_test": self.self_test.to_dict() if self.self_test else None,
             "diagnosis": [finding.to_dict() for finding in self.diagnosis],
+            "record": self.record.to_dict() if self.record else None,
+            "weights_reason": self.weights_reason,
+            "changes": [change.to_dict() for change in self.changes],
             "options": dict(self.options),
             "notes": list(self.notes),
             "seconds": round(self.seconds, 3),
         }
 
 
-def _worst(points: tuple[EndPointDifference, ...]) -> dict[str, float]:
+def _where(result: ForwardResult) -> str:
+    first = result.first_divergence
+    return f", first at `{first.name}` ({first.input_size} x {first.input_size})" if first else ""
+
+
+def _measured(result: ForwardResult) -> dict[str, str]:
+    """What was allowed at the first end point that differs, and what came."""
+    first = result.first_divergence
+    if first is None:
+        return {"expected": "end points that both networks have", "got": "none"}
+    if first in result.float64:
+        limit, dtype = result.limit, "float64"
+    else:
+        limit, dtype = result.float32_limit, "float32"
+    tolerance = first.max_abs_diff if first.tolerance is None else first.tolerance
     return {
-        "max_abs_diff": max(point.max_abs_diff for point in points),
-        "max_rel_diff": max(point.max_rel_diff for point in points),
+        "expected": f"a relative difference of at most {limit:.1e} in {dtype}",
+        "got": f"{first.max_rel_diff:.1e}; the smallest tolerance that would pass is {tolerance:.1e}",
     }

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
 from resport.conversion.conversion import considered_tables
+from resport.conversion.reading import ReadingOptions, open_both, reading_options
 from resport.conversion.target import check_complete
-from resport.errors import OptionError
-from resport.formats import Reader, open_reader
-from resport.mapping import Detection
-from resport.verification.forward import compare_forward
-from resport.verification.pairing import Pair, conversion_options, no_networks, paired, source_side, target_side
-from resport.verification.report import ForwardResult, Side, VerificationReport, WeightsResult
+from resport.formats import Reader
+from resport.mapping import Detection, Table
+from resport.verification.networks import NetworkPool
+from resport.verification.pairing import NetworkOptions, Pair, conversion_options, no_networks, paired
+from resport.verification.passes import PassOptions, PassResults, run_passes
+from resport.verification.record import make_record
+from resport.verification.recording import Recording
+from resport.verification.reference import check_reference_target
+from resport.verification.reference import save_reference as store_reference
+from resport.verification.report import EQUAL, ForwardResult, Side, VerificationReport, WeightsResult
 from resport.verification.weights import compare_weights
 
 
@@ -24,6 +32,15 @@ def verify(
     weights_only: bool = False,
     input_size: int | None = None,
     batch_size: int = 2,
+    probe: bool | None = None,
+    thorough: bool = False,
+    build: Mapping[str, Any] | None = None,
+    build_source: Mapping[str, Any] | None = None,
+    native: bool = False,
+    self_test: bool = False,
+    diagnose: bool = True,
+    save_reference: str | os.PathLike[str] | None = None,
+    force: bool = False,
     family: str | None = None,
     variant: str | None = None,
     table: str | os.PathLike[str] | None = None,
@@ -33,22 +50,31 @@ def verify(
     swap_rgb: bool | None = None,
     dtype: str | None = None,
     ignore: Iterable[str] = (),
+    kernel_order: str | None = None,
+    deviation_epsilon: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> VerificationReport:
     """Verify that a target computes what its source computes.
 
-    What a conversion was asked to change (``drop_background``, ``ema``, ``fold``, ``swap_rgb``, ``dtype``, ``ignore``)
-    is read off the target's provenance where it isn't given.
+    What the conversion changed, and how it read its source, is taken from the target's provenance where it isn't given.
 
     Args:
         source: the reference.
         target: what is judged.
         weights_only: compare the tensors and build no network.
-        input_size: height and width of the images, or None for those that the network was made for; the next odd or
-            even size is tried as well.
+        input_size: height and width of the images; None for the network's own. One even and one odd size are tried.
         batch_size: images in each pass.
+        probe: run random weights, moved as the file's were; None where the file's own could hide a mistake.
+        thorough: measure the noise of float32 with other numbers of threads and other kernels too.
+        build: options of the target's builder, as ``resport.build`` has them.
+        build_source: the same of the source's.
+        native: run the networks that resport builds even where a file describes its own model.
+        self_test: make every known mistake on the target, and see whether it is caught.
+        diagnose: look for an explanation where the outputs differ.
+        save_reference: a new folder for the proof, which ``verify_against`` repeats later without the source.
+        force: replace a reference that is there.
         family: both sides' family, where detection should not tell it.
-        variant: both sides' variant, where detection should not tell it.
+        variant: both sides' variant, likewise.
         table: a mapping table of one's own.
         drop_background: the target lacks the source's class 0.
         ema: the target has the source's moving averages.
@@ -56,6 +82,8 @@ def verify(
         swap_rgb: the target takes images with their colour channels turned round.
         dtype: floating-point tensors were stored as this dtype; the source is rounded to it before it is compared.
         ignore: globs of names that were left out.
+        kernel_order: how a Keras HDF5 file has its convolution kernels; see ``convert``.
+        deviation_epsilon: batch norm's epsilon in a file older than Keras 1.0.6; see ``convert``.
         progress: called with what is done next.
 
     Returns:
@@ -68,42 +96,91 @@ def verify(
     Example:
         >>> resport.verify("model.ckpt-88000", "model.h5").raise_for_difference()  # doctest: +SKIP
     """
-    started = time.perf_counter()
+    if save_reference is not None:
+        check_reference_target(save_reference, force=force)
     given = {"drop_background": drop_background, "ema": ema, "fold": fold, "swap_rgb": swap_rgb, "dtype": dtype}
-    with open_reader(source) as reference, open_reader(target) as judged:
+    reading = reading_options(kernel_order=kernel_order, deviation_epsilon=deviation_epsilon)
+    passes = PassOptions(input_size, batch_size, probe, thorough, self_test, diagnose, progress)
+    with _opened(source, target, reading, given, tuple(ignore), considered_tables(family, table), variant) as opened:
+        pair = replace(opened.pair, networks=NetworkOptions(build or {}, build_source or {}, native, opened.pool))
+        report, recording = _judge(pair, weights_only, passes, opened.notes)
+        return report if save_reference is None else _stored(save_reference, pair, report, recording, force)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """Two open checkpoints, the networks that are open beside them, and what to say about how they were paired."""
+
+    pair: Pair
+    pool: NetworkPool
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def _opened(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    reading: ReadingOptions,
+    given: Mapping[str, Any],
+    ignore: tuple[str, ...],
+    tables: Sequence[Table],
+    variant: str | None,
+) -> Iterator[_Opened]:
+    with open_both(source, target, reading, recorded=True) as (reference, judged), NetworkPool() as pool:
         check_complete(reference)
         check_complete(judged)
-        options, notes = conversion_options(judged, given, tuple(ignore))
-        pair = paired(reference, judged, options, considered_tables(family, table), variant)
-        weights = compare_weights(reference, judged, pair.plan, pair.ignored)
-        reason = "only the weights were asked for" if weights_only else no_networks(pair)
-        forward = None if reason else _forward(pair, input_size, batch_size, progress)
-        return VerificationReport(
-            source=_side(reference, pair.source_detection),
-            target=_side(judged, pair.target_detection),
-            weights=weights,
-            forward=forward,
-            forward_reason=reason,
-            options=options.value_changes(),
-            seconds=time.perf_counter() - started,
-            notes=(
-                *(reader.note for reader in (reference, judged) if reader.note),
-                *notes,
-                *_contradiction(pair, weights, forward),
-            ),
-        )
+        options, notes = conversion_options(judged, given, ignore)
+        yield _Opened(paired(reference, judged, options, tables, variant), pool, notes)
 
 
-def _forward(
-    pair: Pair, input_size: int | None, batch_size: int, progress: Callable[[str], None] | None
-) -> ForwardResult:
-    from resport.architectures.registry import own_input_size
+def _stored(
+    directory: str | os.PathLike[str],
+    pair: Pair,
+    report: VerificationReport,
+    recording: Recording | None,
+    force: bool,
+) -> VerificationReport:
+    """Store a proof, if it is one; the report then says so."""
+    if report.verdict != EQUAL:
+        return replace(report, notes=(*report.notes, "no reference was stored: the two differ"))
+    store_reference(directory, pair, report, recording, force=force)
+    return report
 
-    source, target = source_side(pair), target_side(pair)
-    input_sizes = _input_sizes(own_input_size(source.variant, source.dialect) if input_size is None else input_size)
-    return compare_forward(
-        source, target, input_sizes, batch_size=batch_size, rounds=pair.options.fold, progress=progress
+
+def _judge(
+    pair: Pair, weights_only: bool, passes: PassOptions, notes: Sequence[str]
+) -> tuple[VerificationReport, Recording | None]:
+    """The verdict on a pair, and what a reference stores of the source's outputs."""
+    started = time.perf_counter()
+    weights = compare_weights(pair.source, pair.target, pair.plan, pair.ignored)
+    reason = "only the weights were asked for" if weights_only else _no_passes(pair, weights)
+    results = PassResults() if reason else run_passes(pair, weights, passes)
+    report = VerificationReport(
+        source=_side(pair.source, pair.source_detection),
+        target=_side(pair.target, pair.target_detection),
+        weights=weights,
+        forward=results.forward,
+        forward_reason=reason,
+        options={**pair.options.value_changes(), **pair.networks.described()},
+        seconds=time.perf_counter() - started,
+        notes=(
+            *(reader.note for reader in (pair.source, pair.target) if reader.note),
+            *notes,
+            *results.notes,
+            *(() if results.has_other_graphs else _contradiction(pair, weights, results.forward)),
+        ),
+        probe=results.probe,
+        self_test=results.self_test,
+        diagnosis=results.diagnosis,
+        record=make_record(pair, weights),
     )
+    return report, results.recording
+
+
+def _no_passes(pair: Pair, weights: WeightsResult) -> str | None:
+    """Why no forward pass can be run, or None."""
+    unfit = next((each for each in weights.differences if each.kind in ("missing", "shape")), None)
+    return no_networks(pair) or (f"`{unfit.name}` of the target fits no network: {unfit.detail}" if unfit else None)
 
 
 def _contradiction(pair: Pair, weights: WeightsResult, forward: ForwardResult | None) -> tuple[str, ...]:
@@ -117,13 +194,6 @@ def _contradiction(pair: Pair, weights: WeightsResult, forward: ForwardResult | 
         return ()
     found = "agree" if forward.is_equal else "differ"
     return (f"the forward passes {found}, against the table: {relation.sentence}",)
-
-
-def _input_sizes(input_size: int) -> tuple[int, ...]:
-    """The size asked for and its neighbour: one even, one odd, because paddings differ on even maps alone."""
-    if input_size < 1:
-        raise OptionError("an input has at least one pixel", got=input_size)
-    return (input_size, input_size + 1)
 
 
 def _side(reader: Reader, detection: Detection | None) -> Side:
