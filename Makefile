@@ -4,6 +4,7 @@
 PYTHON ?= python3
 JOBS ?= 2
 TESTS ?=
+BENCH ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -45,8 +46,8 @@ docs: $(READY) ## write docs/cli.md from the commands' own help
 	@$(BIN)/python -m resport.cli.reference > docs/cli.md
 
 .PHONY: bench
-bench: $(READY) ## run resport and its peers side by side and print ratios
-	@$(BIN)/python -m benchmarks
+bench: $(READY) ## run resport and its peers side by side and print ratios (BENCH=--quick: in a minute)
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 .PHONY: install
 install: $(READY) ## make the virtual environment in .venv

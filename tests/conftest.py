@@ -25,6 +25,8 @@ import pytest
 from hypothesis import settings
 from packaging.requirements import Requirement
 
+from tests.browser import find_browser
+
 ROOT = Path(__file__).resolve().parent.parent
 
 pytest.register_assert_rewrite("tests.contracts")
@@ -32,6 +34,20 @@ pytest.register_assert_rewrite("tests.contracts")
 # The same examples on every run: a test that fails for one person fails for all.
 settings.register_profile("resport", deadline=None, derandomize=True, database=None)
 settings.load_profile("resport")
+
+
+def pytest_report_header() -> str:
+    """Say which browser the pages are tried in."""
+    return f"browser: {find_browser() or 'none, so that the tests that need one are left out'}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that need a browser where there is none; CI requires one, so that they fail without it."""
+    if find_browser() is not None or os.environ.get("RESPORT_BROWSER") == "required":
+        return
+    needing = [item for item in items if item.get_closest_marker("browser")]
+    config.hook.pytest_deselected(items=needing)
+    items[:] = [item for item in items if item not in needing]
 
 
 @pytest.fixture(scope="session", autouse=True)

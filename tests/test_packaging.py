@@ -50,8 +50,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_the_package_and_the_tables(root: Path, names: set[str]) -> None:
     modules = {path.relative_to(root).as_posix() for path in (root / "resport").rglob("*.py")}
     tables = {f"resport/_tables/{path.name}" for path in (root / "mappings").glob("*.toml")}
+    page = {f"resport/verification/page/page.{kind}" for kind in ("html", "css", "js")}
     assert len(tables) > 1
-    assert modules | tables | {"resport/py.typed"} == {name for name in names if name.startswith("resport/")}
+    assert modules | tables | page | {"resport/py.typed"} == {name for name in names if name.startswith("resport/")}
 
 
 def test_wheel_holds_nothing_beside_it(names: set[str], project: dict[str, Any]) -> None:
