@@ -24,7 +24,7 @@ BIG_TABLE = f"""family  = "big"
 columns = ["slim", "torch", "axes"]
 
 [variants]
-big_{BIG_MATRICES} = {{ b = {BIG_MATRICES}, n = {BIG_VECTORS} }}
+big_{BIG_MATRICES} = {{ b = {BIG_MATRICES}, v = {BIG_VECTORS} }}
 
 [root]
 slim = "big/"
@@ -34,8 +34,8 @@ over = ["b"]
 rows = [["block{{b}}/weights", "block.{{b}}.weight", "dense"]]
 
 [[group]]
-over = ["n"]
-rows = [["vector{{n}}/gamma", "vector.{{n}}.weight", "vector"]]
+over = ["v"]
+rows = [["vector{{v}}/gamma", "vector.{{v}}.weight", "vector"]]
 """
 
 _BLOCK_BYTES = 1 << 20

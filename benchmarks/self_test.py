@@ -28,6 +28,8 @@ import resport
 from resport.conversion import initialize
 from resport.formats import open_reader
 from resport.mapping import PlanOptions, shipped_tables
+from resport.verification.end_points import relative_difference
+from resport.verification.findings import MutantResult
 from resport.verification.forward import FORWARD_FLOAT64_LIMIT, compare_forward
 from resport.verification.mistakes import KINDS
 from resport.verification.networks import NetworkPool
@@ -38,11 +40,12 @@ from resport.verification.self_test import (
     PROBE,
     Mutant,
     clean_limit,
+    is_sure,
     judge_mutant,
     make_mutants,
     self_test_sizes,
 )
-from resport.verification.workbench import Change, Workbench, probing_bench, relative_difference
+from resport.verification.workbench import Change, Workbench, probing_bench
 from tests.tiny import write_values
 
 N_CLASSES = 11
@@ -113,7 +116,8 @@ def made_pair(case: Case, folder: Path, seed: int = 0) -> Iterator[Pair]:
 
 def measure(case: Case, seed: int) -> dict[str, Any]:
     """All mutants of one pair, judged by every check."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, MutantResult] = {}
+    passed: dict[str, list[str]] = {}
     reasons: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder, made_pair(case, Path(folder)) as pair:
         source, target = source_side(pair), target_side(pair)
@@ -123,26 +127,31 @@ def measure(case: Case, seed: int) -> dict[str, Any]:
             for kind, mutant in make_mutants(bench, list(KINDS), seed):
                 print(case.variant, kind, file=sys.stderr, flush=True)
                 if isinstance(mutant, Mutant):
-                    rows[kind] = judged(bench, mutant, FORWARD)
+                    rows[kind], passed[kind] = judged(bench, mutant, FORWARD)
                 elif mutant != HIDDEN:
                     reasons[kind] = mutant
-        rest = [kind for kind in KINDS if kind not in reasons and not rows.get(kind, {}).get("caught")]
+        rest = [kind for kind in KINDS if kind not in reasons and not is_sure(rows.get(kind))]
         if rest:
             with probing_bench(pair, source, target, sizes, limit=FORWARD_FLOAT64_LIMIT, seed=seed) as bench:
                 for kind, mutant in make_mutants(bench, rest, seed):
                     if isinstance(mutant, Mutant):
-                        rows[kind] = judged(bench, mutant, PROBE)
-                    else:
+                        result, passed_by = judged(bench, mutant, PROBE)
+                        if kind not in rows or result.margin > rows[kind].margin:
+                            rows[kind], passed[kind] = result, passed_by
+                    elif kind not in rows:
                         reasons[kind] = mutant
-    ordered = [rows[kind] for kind in KINDS if kind in rows]
+    ordered = [
+        {**rows[kind].to_dict(), "margin": str(rows[kind].margin), "passed_by": passed[kind]}
+        for kind in KINDS
+        if kind in rows
+    ]
     return {"title": case.title, "limit": limit, "sizes": list(sizes), "rows": ordered, "not_applicable": reasons}
 
 
-def judged(bench: Workbench, mutant: Mutant, check: str) -> dict[str, Any]:
-    """One mutant: our verdict, our name for it, and the usual checks' verdicts on the network's outputs."""
+def judged(bench: Workbench, mutant: Mutant, check: str) -> tuple[MutantResult, list[str]]:
+    """One mutant: our verdict with our name for it, and which of the usual checks pass the network's outputs."""
     usual = usual_verdicts(bench, mutant.change)
-    result = judge_mutant(bench, mutant, check, diagnose=True).to_dict()
-    return {**result, "margin": str(result["margin"]), "passed_by": [name for name, passed in usual.items() if passed]}
+    return judge_mutant(bench, mutant, check, diagnose=True), [name for name, passed in usual.items() if passed]
 
 
 def usual_verdicts(bench: Workbench, change: Change) -> dict[str, bool]:

@@ -50,11 +50,11 @@ class ResportError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [self.message]
+        lines = [_harmless(self.message)]
         if self.expected is not None:
-            lines.append(f"  expected: {self.expected}")
+            lines.append(f"  expected: {_harmless(self.expected)}")
         if self.got is not None:
-            lines.append(f"  got:      {self.got}")
+            lines.append(f"  got:      {_harmless(self.got)}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,6 +66,12 @@ class ResportError(Exception):
             "got": None if self.got is None else str(self.got),
             "hint": self.hint,
         }
+
+
+def _harmless(value: object) -> str:
+    """A value out of a file as one line that a terminal shows and does not obey."""
+    text = str(value)
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class SourceNotFoundError(ResportError, FileNotFoundError):
@@ -93,7 +99,8 @@ class FormatError(ResportError):
     """
 
     def __init__(self, message: str, *, path: str = "", offset: int | None = None, **details: Any) -> None:
-        super().__init__(message, **details)
+        # One line, whatever name out of the file stands in it.
+        super().__init__(_harmless(message), **details)
         self.path = path
         self.offset = offset
 
@@ -162,7 +169,7 @@ class PlanError(ResportError):
         self.by_kind = {kind: tuple(each) for kind, each in (by_kind or {"problems": problems}).items()}
 
     def __str__(self) -> str:
-        return "\n".join([super().__str__(), *(f"  {problem}" for problem in self.problems)])
+        return "\n".join([super().__str__(), *(f"  {_harmless(problem)}" for problem in self.problems)])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, with all problems by kind."""

@@ -178,7 +178,8 @@ def no_such_site(name: str) -> OptionError:
 def not_runnable(edits: Sequence[Edit], error: Exception) -> OptionError:
     """The error for edits after which maps don't fit together."""
     reason = str(error).strip().splitlines()
+    sites = ", ".join(f"`{edit.site}`" for edit in edits[:3]) + (" and others" if len(edits) > 3 else "")
     return OptionError(
-        f"the network cannot be run with {', '.join(edit.site for edit in edits)} edited",
+        f"the network cannot be run with {sites} edited",
         got=reason[0] if reason else type(error).__name__,
     )

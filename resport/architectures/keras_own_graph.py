@@ -55,6 +55,8 @@ def describe_own_graph(text: str, largest: int) -> str:
         # Sequential models of Keras 2.2 and older are a bare list of layers.
         config = {"layers": config} if isinstance(config, list) else config
         layers = [_stock_layer(layer, largest) for layer in config["layers"]]
+    except OptionError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise OptionError(f"the file's own description of its model cannot be read: {error!r}") from None
     if class_name not in MODEL_CLASSES:

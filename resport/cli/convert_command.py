@@ -9,7 +9,7 @@ import click
 
 import resport
 from resport.cli.output import print_json, print_warnings, printable, progress_bar, size_text
-from resport.cli.reading import reading_options
+from resport.cli.reading import checksum_option, reading_options
 from resport.conversion import ConversionReport
 from resport.mapping.folding import fold_names, shortened
 
@@ -39,6 +39,8 @@ def conversion_options(command: Command) -> Command:
         click.option("--max-shard-size", metavar="SIZE", help="split safetensors into files of this size (500MB, 2GB)"),
         click.option("--n-shards", type=int, metavar="N", help="split a TensorFlow checkpoint into N data files"),
         click.option("--write-state", is_flag=True, help="also write TensorFlow's `checkpoint` file beside the target"),
+        checksum_option,
+        click.option("--readback/--no-readback", default=True, help="read the target again before it takes its place"),
         click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object"),
     ]
     for option in reversed(options):

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from resport.cli.output import print_columns, print_json, print_warnings, printable, shape_text, size_text
-from resport.cli.reading import reading_options
+from resport.cli.reading import checksum_option, reading_options
 from resport.conversion.inspection import InspectionReport
 from resport.conversion.inspection import inspect as inspect_checkpoint
 from resport.conversion.summary import TensorRow, summarise
@@ -26,6 +26,7 @@ PIPE_WIDTH = 160
 )
 @click.option("--all/--folded", "show_all", default=None, help="a row for each tensor, or names folded by number")
 @reading_options
+@checksum_option
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 def inspect(checkpoint: str, stats: bool, show_all: bool | None, as_json: bool, **reading: Any) -> None:
     """List the tensors of CHECKPOINT and tell which network it is.

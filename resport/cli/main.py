@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_TROUBLE)
     except (KeyboardInterrupt, click.Abort):
-        fail("interrupted, no output was changed")
+        fail("interrupted: an output is as it was before, or complete")
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_TROUBLE)
@@ -93,8 +93,8 @@ def fail(message: str, hint: str | None = None) -> NoReturn:
     from resport.cli.output import printable
 
     click.secho("error", fg="red", bold=True, nl=False, err=True)
-    click.echo(f": {printable(message)}", err=True)
+    click.echo(f": {printable(message, lines=True)}", err=True)
     if hint:
         click.secho("hint", fg="cyan", nl=False, err=True)
-        click.echo(f": {printable(hint)}", err=True)
+        click.echo(f": {printable(hint, lines=True)}", err=True)
     sys.exit(EXIT_TROUBLE)

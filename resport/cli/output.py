@@ -15,9 +15,14 @@ PROGRESS_DELAY_SECONDS = 1.0
 PROGRESS_INTERVAL_SECONDS = 0.1
 
 
-def printable(text: str) -> str:
-    """Text from a file with its control characters escaped, so that a name can't command the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+def printable(text: str, *, lines: bool = False) -> str:
+    """Text from a file with its control characters escaped, so that a name can't command the terminal.
+
+    Args:
+        text: what is to be printed.
+        lines: whether it is several lines; a name is one, or it could draw a row of a table that isn't there.
+    """
+    return "".join(char if char.isprintable() or (lines and char == "\n") else ascii(char)[1:-1] for char in text)
 
 
 def size_text(nbytes: int) -> str:
@@ -35,7 +40,9 @@ def shape_text(shape: Sequence[int]) -> str:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object to stdout; NaN and infinity, which JSON has not, become text."""
-    click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    # JSON itself allows what a terminal obeys: the control characters from 128 on, and those that turn text round.
+    click.echo("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
 
 
 def print_warnings(warnings: Sequence[str]) -> None:

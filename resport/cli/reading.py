@@ -10,6 +10,13 @@ import click
 Command = Callable[..., Any]
 
 
+def checksum_option(command: Command) -> Command:
+    """Add the option that reads what is damaged."""
+    return click.option(
+        "--checksum/--no-checksum", default=True, help="hold values against the checksums of a TF checkpoint"
+    )(command)
+
+
 def reading_options(command: Command) -> Command:
     """Add the options to a command."""
     options = [

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from resport.conversion.provenance import PROVENANCE_KEY, UNKNOWN_DIGEST, SourceDigest, provenance
 from resport.conversion.reading import ReadingOptions, reading_options
 from resport.conversion.report import ConversionReport
-from resport.conversion.stream import Progress, carry_out, check_constants, check_diagonals
+from resport.conversion.stream import Progress, check_constants, check_diagonals
 from resport.conversion.target import (
     Describe,
     check_capacity,
@@ -23,8 +23,9 @@ from resport.conversion.target import (
     writer_options,
     written_format,
 )
+from resport.conversion.writing import Written, write_target
 from resport.errors import OptionError
-from resport.formats import Format, Reader, open_reader, open_writer
+from resport.formats import Format, Reader, Writer, open_reader, open_writer
 from resport.mapping import (
     Detection,
     Move,
@@ -37,6 +38,7 @@ from resport.mapping import (
     plan_copy,
     shipped_tables,
 )
+from resport.mapping.outlines import outlines_of
 from resport.mapping.plan import ignore_rule
 from resport.mapping.relations import EQUAL
 from resport.tensors import Manifest
@@ -49,6 +51,38 @@ class Route:
     plan: Plan
     table: Table | None
     detection: Detection | None
+
+
+class Naming(NamedTuple):
+    """What the user says of a source's names and of the target's; None where it is to be found out."""
+
+    from_: str | None
+    to: str | None
+    family: str | None
+    variant: str | None
+    table: str | os.PathLike[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Safety:
+    """What is checked, and what may be changed on disk; see ``convert``."""
+
+    checksum: bool
+    readback: bool
+    force: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be converted, and how; see ``convert``."""
+
+    source: str
+    target: str
+    options: PlanOptions
+    reading: ReadingOptions
+    naming: Naming
+    safety: Safety
 
 
 def convert(
@@ -74,6 +108,8 @@ def convert(
     write_state: bool = False,
     kernel_order: str | None = None,
     deviation_epsilon: float | None = None,
+    checksum: bool = True,
+    readback: bool = True,
     describe: Describe | None = None,
     progress: Progress | None = None,
 ) -> ConversionReport:
@@ -101,6 +137,8 @@ def convert(
         write_state: also write the ``checkpoint`` file beside a TensorFlow checkpoint.
         kernel_order: how a Keras HDF5 source has its kernels: ``hwio``, ``oihw``, ``hwio-flipped``, ``oihw-flipped``.
         deviation_epsilon: batch norm's epsilon in a source older than Keras 1.0.6: turns deviations into variances.
+        checksum: hold the values against the checksums that the source has of them.
+        readback: read the finished target again, and compare it with what was written, before it takes its place.
         describe: gives the model of a ``.keras`` target; ``resport.convert`` takes resport's own where it is None.
         progress: called as values are written.
 
@@ -113,24 +151,57 @@ def convert(
     Example:
         >>> report = resport.convert("model.ckpt-88000", "model.h5", to="keras")  # doctest: +SKIP
     """
+    request = Request(
+        os.fspath(source),
+        os.fspath(target),
+        PlanOptions(drop_background, ema, fold, dtype, tuple(ignore), swap_rgb),
+        reading_options(kernel_order=kernel_order, deviation_epsilon=deviation_epsilon),
+        Naming(from_, to, family, variant, table),
+        Safety(checksum, readback, force, dry_run),
+    )
+    chosen = target_format(request.target, format, max_shard_size)
+    writing = writer_options(
+        chosen, request.target, write_state=write_state, max_shard_size=max_shard_size, n_shards=n_shards
+    )
+    return _convert(request, chosen, writing, describe, progress)
+
+
+def _convert(
+    request: Request,
+    chosen: Format,
+    writing: dict[str, Any],
+    describe: Describe | None,
+    progress: Progress | None,
+) -> ConversionReport:
     started = time.perf_counter()
-    source, target = os.fspath(source), os.fspath(target)
-    options = PlanOptions(drop_background, ema, fold, dtype, tuple(ignore), swap_rgb)
-    reading = reading_options(kernel_order=kernel_order, deviation_epsilon=deviation_epsilon)
-    chosen = target_format(target, format, max_shard_size)
-    writing = writer_options(chosen, target, write_state=write_state, max_shard_size=max_shard_size, n_shards=n_shards)
-    with open_reader(source, **reading) as reader, SourceDigest(() if dry_run else reader.files) as digest:
+    options, target, safety = request.options, request.target, request.safety
+    with (
+        open_reader(request.source, checksum=safety.checksum, **request.reading) as reader,
+        SourceDigest(() if safety.dry_run else reader.files) as digest,
+    ):
         check_files(reader, target, chosen)
-        route = plan_route(reader.manifest, options, from_, to, family, variant, table)
+        route = plan_route(reader.manifest, options, *request.naming)
         writing |= model_options(chosen, target, route.plan, _target_classes(route, options), describe)
         _check_plan(reader, chosen, target, route.plan)
-        if not dry_run:
-            origin = partial(provenance, reader, route.plan, route.table, options, reading)
-            specs, metadata = route.plan.targets.values(), {**reader.metadata, PROVENANCE_KEY: origin(UNKNOWN_DIGEST)}
-            with open_writer(target, specs, metadata=metadata, force=force, format=chosen.id, **writing) as writer:
-                carry_out(route.plan, reader, writer, progress)
-                writer.amend_metadata(PROVENANCE_KEY, origin(digest.result()))
-        return _report(reader, target, chosen, writing, route, options, reading, started, dry_run)
+        opened = partial(open_writer, target, force=safety.force, format=chosen.id, **writing)
+        written = Written() if safety.dry_run else _write(request, reader, route, opened, digest, progress)
+        report = _report(request, reader, route, written_format(chosen, target, route.plan.targets, writing), written)
+        return replace(report, seconds=time.perf_counter() - started)
+
+
+def _write(
+    request: Request,
+    reader: Reader,
+    route: Route,
+    opened: Callable[..., Writer],
+    digest: SourceDigest,
+    progress: Progress | None,
+) -> Written:
+    origin = partial(provenance, reader, route.plan, route.table, request.options, request.reading)
+    metadata = {**reader.metadata, PROVENANCE_KEY: origin(UNKNOWN_DIGEST)}
+    with opened(specs=route.plan.targets.values(), metadata=metadata) as writer:
+        readback = request.safety.readback
+        return write_target(route.plan, reader, writer, digest, origin, readback=readback, progress=progress)
 
 
 def _check_plan(reader: Reader, format: Format, target: str, plan: Plan) -> None:
@@ -174,13 +245,13 @@ def plan_route(
     if to is None and not (options.drop_background or options.ema or options.fold or options.swap_rgb):
         return Route(plan_copy(manifest, options), None, None)
     tables = considered_tables(family, table)
-    for dialect in (from_, to):
-        _check_dialect(dialect, tables)
+    for dialect in filter(None, (from_, to)):
+        _check_dialect(dialect, (each for outline in outlines_of(tables) for each in outline.dialects))
     # What is left out has no say in what the rest is.
     considered = Manifest(spec for spec in manifest.values() if not ignore_rule(spec.name, options.ignore))
     detection = detect(considered, tables, variant=variant, dialect=from_)
     target_dialect = to or detection.dialect
-    _check_dialect(target_dialect, [detection.table])
+    _check_dialect(target_dialect, detection.table.dialects)
     classes = (detection.num_classes or 1) - options.drop_background
     expansion = detection.expand(num_classes=classes or None)
     plan = plan_conversion(manifest, expansion, detection.dialect, target_dialect, options)
@@ -201,29 +272,18 @@ def considered_tables(family: str | None, table: str | os.PathLike[str] | None) 
     return shipped_tables() if family is None else [load_table(family)]
 
 
-def _check_dialect(dialect: str | None, tables: Sequence[Table]) -> None:
-    known = dict.fromkeys(each for table in tables for each in table.dialects)
-    if dialect is not None and dialect not in known:
+def _check_dialect(dialect: str, known: Iterable[str]) -> None:
+    if dialect not in (known := dict.fromkeys(known)):
         raise OptionError(f"there is no dialect `{dialect}`", expected=", ".join(known), got=dialect)
 
 
-def _report(
-    reader: Reader,
-    target: str,
-    format: Format,
-    writing: dict[str, Any],
-    route: Route,
-    options: PlanOptions,
-    reading: ReadingOptions,
-    started: float,
-    dry_run: bool,
-) -> ConversionReport:
+def _report(request: Request, reader: Reader, route: Route, target_format: str, written: Written) -> ConversionReport:
     plan, detection = route.plan, route.detection
     return ConversionReport(
         source=reader.path,
         source_format=reader.format,
-        target=target,
-        target_format=written_format(format, target, plan.targets, writing),
+        target=request.target,
+        target_format=target_format,
         family=plan.family,
         variant=plan.variant,
         source_dialect=plan.source_dialect,
@@ -233,13 +293,24 @@ def _report(
         n_targets=len(plan.targets),
         ignored=plan.ignored,
         filled=plan.fills,
-        options={**options.value_changes(), **reading},
+        options={**request.options.value_changes(), **request.reading},
         nbytes=plan.targets.nbytes,
-        seconds=time.perf_counter() - started,
-        warnings=tuple(_warnings(reader, route, options)),
-        dry_run=dry_run,
+        seconds=0.0,
+        warnings=(*_warnings(reader, route, request.options), *_odd_values_warning(written)),
+        dry_run=request.safety.dry_run,
         evidence=detection.evidence if detection else (),
+        odd_values=written.odd_values,
+        target_sha256=written.sha256,
     )
+
+
+def _odd_values_warning(written: Written) -> list[str]:
+    """That some values are no numbers, where some are not."""
+    odd = written.odd_values
+    if not odd:
+        return []
+    shown = ", ".join(str(each) for each in odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
+    return [f"values that are no finite numbers were moved as they are: {shown}"]
 
 
 def _warnings(reader: Reader, route: Route, options: PlanOptions) -> list[str]:

@@ -121,6 +121,7 @@ def inspect(
     stats: bool = False,
     kernel_order: str | None = None,
     deviation_epsilon: float | None = None,
+    checksum: bool = True,
 ) -> InspectionReport:
     """List a checkpoint.
 
@@ -129,6 +130,7 @@ def inspect(
         stats: also read every tensor, one after the other, for its statistics.
         kernel_order: how a Keras HDF5 file has its convolution kernels; see ``convert``.
         deviation_epsilon: batch norm's epsilon in a file older than Keras 1.0.6; see ``convert``.
+        checksum: hold the values against the checksums that the file has of them.
 
     Raises:
         FormatError: the file is damaged, or of no known format.
@@ -136,7 +138,7 @@ def inspect(
         OptionError: files of its format are read without one of the options.
     """
     reading = reading_options(kernel_order=kernel_order, deviation_epsilon=deviation_epsilon)
-    with open_reader(path, **reading) as reader:
+    with open_reader(path, checksum=checksum, **reading) as reader:
         found = candidates(reader.manifest, shipped_tables())
         best = found[0] if found else None
         is_detected = best is not None and best.score >= DETECTION_MIN_SCORE

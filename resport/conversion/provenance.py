@@ -78,7 +78,8 @@ UNKNOWN_DIGEST = "0" * 64
 class SourceDigest:
     """The sha256 of files one after the other, as ``cat FILES | sha256sum`` prints it, worked out in a thread.
 
-    A conversion so reads its source twice at once: the digest all of it in order, the plan as the target has it.
+    A conversion so reads its source twice at once: the digest all of it in order, the plan as the target has it. What
+    both have read is one and the same only if the files stay as they are: they are looked at before and after.
 
     A context manager: when it is left, the thread is stopped.
 
@@ -88,6 +89,7 @@ class SourceDigest:
 
     def __init__(self, files: Sequence[str]) -> None:
         self._files = files
+        self._states = [_state_of(file) for file in files]
         self._is_stopped = False
         self._result = ""
         self._error: Exception | None = None
@@ -107,12 +109,17 @@ class SourceDigest:
         """Wait for it.
 
         Raises:
-            FormatError: a file is missing.
+            FormatError: a file is missing, or was changed or replaced meanwhile.
             OSError: a file cannot be read.
         """
         self._thread.join()
         if self._error is not None:
             raise self._error
+        for file, before in zip(self._files, self._states, strict=True):
+            if _state_of(file) != before:
+                raise FormatError(
+                    f"`{file}` was changed while it was read", path=file, hint="try again when nothing writes to it"
+                )
         return self._result
 
     def _run(self) -> None:
@@ -134,6 +141,15 @@ class SourceDigest:
             with Path(file).open("rb", buffering=0) as handle:
                 while not self._is_stopped and (count := handle.readinto(view)):
                     yield view[:count]
+
+
+def _state_of(file: str) -> tuple[int, ...] | None:
+    """What changes when a file is written or replaced; None where there is none."""
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def sha256_of(files: Sequence[str]) -> str:

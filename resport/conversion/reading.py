@@ -16,13 +16,13 @@ from resport.conversion.provenance import stored_options
 from resport.errors import OptionError
 from resport.formats import Reader, format_of_source, open_reader
 
-ReadingOptions = Mapping[str, str | float]
+ReadingOptions = Mapping[str, Any]
 """Options of readers by their names; those that were not given are not in it."""
 
 
 def reading_options(*, kernel_order: str | None = None, deviation_epsilon: float | None = None) -> ReadingOptions:
     """The options that were given."""
-    given: dict[str, str | float] = {}
+    given: dict[str, Any] = {}
     if kernel_order is not None:
         given["kernel_order"] = kernel_order
     if deviation_epsilon is not None:

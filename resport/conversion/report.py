@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from resport.conversion.odd_values import OddValues
 from resport.mapping.plan import Fill, Ignored
 
 
@@ -32,6 +33,9 @@ class ConversionReport:
         seconds: wall time.
         warnings: what the user should know, a sentence each.
         dry_run: nothing was written.
+        evidence: what the detection rests on.
+        odd_values: target tensors with values that are no finite numbers.
+        target_sha256: of the target's files one after the other; None where they were not read again.
     """
 
     source: str
@@ -53,6 +57,8 @@ class ConversionReport:
     warnings: tuple[str, ...] = ()
     dry_run: bool = False
     evidence: tuple[str, ...] = field(default=())
+    odd_values: tuple[OddValues, ...] = ()
+    target_sha256: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``--json`` prints them."""
@@ -76,4 +82,6 @@ class ConversionReport:
             "warnings": list(self.warnings),
             "dry_run": self.dry_run,
             "evidence": list(self.evidence),
+            "odd_values": [each.to_dict() for each in self.odd_values],
+            "target_sha256": self.target_sha256,
         }

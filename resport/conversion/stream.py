@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from resport.conversion.odd_values import OddValueCounter
+from resport.conversion.tiles import tiles_of
 from resport.dtypes import to_numpy
 from resport.errors import PlanError
 from resport.formats import Reader, Writer
@@ -69,7 +71,13 @@ def check_diagonals(reader: Reader, moves: Iterable[Move]) -> None:
         )
 
 
-def carry_out(plan: Plan, reader: Reader, writer: Writer, progress: Progress | None = None) -> None:
+def carry_out(
+    plan: Plan,
+    reader: Reader,
+    writer: Writer,
+    progress: Progress | None = None,
+    counter: OddValueCounter | None = None,
+) -> None:
     """Read, move and write every tensor of a plan.
 
     What stays in its order is handed on in pieces, from file to file; memory holds one of the other tensors at a time.
@@ -79,7 +87,9 @@ def carry_out(plan: Plan, reader: Reader, writer: Writer, progress: Progress | N
         reader: the source.
         writer: the target, which has the plan's targets declared.
         progress: called as values are written.
+        counter: sees all values that are written.
     """
+    counter = counter or OddValueCounter()
     total = plan.targets.nbytes
     done = 0
 
@@ -93,13 +103,11 @@ def carry_out(plan: Plan, reader: Reader, writer: Writer, progress: Progress | N
 
     for move in plan.moves:
         if is_copy(move, reader.manifest):
-            writer.write_pieces(move.targets[0].name, counted(reader.pieces(move.sources[0])))
+            target = move.targets[0]
+            writer.write_pieces(target.name, counted(counter.passing(target, reader.pieces(move.sources[0]))))
             continue
         for spec, array in zip(move.targets, moved(move, reader.read), strict=True):
-            writer.write(spec.name, array)
-            done += spec.nbytes
-            if progress is not None:
-                progress(done, total)
+            writer.write_pieces(spec.name, counted(counter.passing(spec, tiles_of(array))))
     for fill in plan.fills:
         writer.write(fill.target.name, filled(fill))
 

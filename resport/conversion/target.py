@@ -95,18 +95,29 @@ def check_capacity(format: Format, target: str, targets: Manifest) -> None:
 
 
 def check_files(reader: Reader, target: str, format: Format) -> None:
-    """Check that all of the source's files are there, and that none of them would be replaced.
+    """Check that all of the source's files are there, and that none of them would be replaced or removed.
 
     Raises:
         FormatError: one of them is missing.
-        OptionError: the target is one of them, under whatever name.
+        OptionError: the target is one of them, under whatever name, or lies in the folder that the source is.
     """
     check_complete(reader)
-    there = [Path(file) for file in (target, *format.landmarks(target)) if Path(file).exists()]
+    there = [Path(file) for file in {target, *format.claims(target)} if Path(file).exists()]
     if os.path.realpath(reader.path) == os.path.realpath(target) or any(
         file.samefile(own) for file in there for own in reader.files
     ):
         raise OptionError(f"source and target are the same: `{target}`", hint="give the target another name")
+    folder = _folder_of(reader)
+    if folder is not None and Path(os.path.realpath(target)).is_relative_to(folder):
+        raise OptionError(f"`{target}` lies in the source, `{folder}`", hint="give a target in another folder")
+
+
+def _folder_of(reader: Reader) -> str | None:
+    """The folder that a checkpoint is, with all that is in it; None for one that is files among others."""
+    folders = {str(Path(os.path.realpath(file)).parent) for file in reader.files}
+    if Path(reader.path).is_dir():
+        return os.path.realpath(reader.path)
+    return os.path.commonpath(folders) if len(folders) > 1 else None
 
 
 def check_complete(reader: Reader) -> None:

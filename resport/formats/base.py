@@ -11,13 +11,16 @@ import errno
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resport.dtypes import to_numpy
 from resport.errors import FormatError, OptionError, ResportError, TargetWriteError
+from resport.formats.crc32c import extend_crc32c
+from resport.formats.publication import publish_file
+from resport.formats.staging import Staging, only_one
 from resport.tensors import Manifest, TensorSpec
 
 if TYPE_CHECKING:
@@ -95,10 +98,16 @@ class Reader(ABC):
 class Writer(ABC):
     """A checkpoint being written. Use it as a context manager: left normally it commits, left by an error it aborts.
 
+    Its files wait in a staging folder, which a subclass makes when it has laid them out.
+
     Args:
         path: the target (the prefix of a TF checkpoint).
         specs: every tensor that will be written.
         metadata: text to keep beside the tensors.
+
+    Attributes:
+        checksums: the plain CRC-32C of each tensor that was written, of its bytes as ``Reader.pieces`` gives them.
+        guard: called before anything takes its place, while no other process can; raises where that must not be.
 
     Raises:
         FormatError: a name or dtype that the format cannot hold, or a name given twice.
@@ -107,6 +116,7 @@ class Writer(ABC):
     format: ClassVar[str]
     dtypes: ClassVar[frozenset[str]]
     """Names of the dtypes that the format holds."""
+    staging: Staging
 
     def __init__(self, path: str, specs: Iterable[TensorSpec], *, metadata: Mapping[str, str] | None = None) -> None:
         self.path = path
@@ -115,7 +125,11 @@ class Writer(ABC):
         problems = self.problems(self.manifest)
         if problems:
             raise FormatError(f"`{path}` cannot hold these tensors: {'; '.join(problems[:10])}", path=path)
+        self.checksums: dict[str, int] = {}
+        self.guard: Callable[[], None] | None = None
         self._unwritten = set(self.manifest)
+        self._is_sealed = False
+        self._is_committed = False
 
     @classmethod
     def problems(cls, manifest: Manifest) -> list[str]:
@@ -150,8 +164,10 @@ class Writer(ABC):
                 expected=f"{spec.shape} {spec.dtype}",
                 got=f"{array.shape} {array.dtype}",
             )
+        values = array if array.flags.c_contiguous else array.copy(order="C")
+        self.checksums[name] = extend_crc32c(0, _bytes_of(values))
         with write_errors(self.path):
-            self._write(spec, array if array.flags.c_contiguous else array.copy(order="C"))
+            self._write(spec, values)
         self._unwritten.discard(name)
 
     def write_pieces(self, name: str, pieces: Iterable[Buffer]) -> None:
@@ -161,7 +177,7 @@ class Writer(ABC):
             OptionError: the name was not declared or is written already, or the bytes are not as many as its spec has.
         """
         spec = self._unwritten_spec(name)
-        self._write_pieces(spec, _counted(pieces, spec))
+        self._write_pieces(spec, self._counted(pieces, spec))
         self._unwritten.discard(name)
 
     def _unwritten_spec(self, name: str) -> TensorSpec:
@@ -171,8 +187,11 @@ class Writer(ABC):
             raise OptionError(f"tensor `{name}` {state} for `{self.path}`")
         return spec
 
-    def commit(self) -> None:
-        """Finish the files and put them in place in one step.
+    def seal(self) -> str:
+        """Finish the files, not yet in their places, and perhaps not on disk. Sealing twice is allowed.
+
+        Returns:
+            The path at which the checkpoint can be read until the commit.
 
         Raises:
             OptionError: tensors that were declared have not been written.
@@ -180,8 +199,40 @@ class Writer(ABC):
         if self._unwritten:
             missing = ", ".join(sorted(self._unwritten)[:10])
             raise OptionError(f"`{self.path}` is not complete, never written: {missing}")
+        if not self._is_sealed:
+            with write_errors(self.path):
+                self._finish()
+            self._is_sealed = True
+        return self.staging.place(self.path)
+
+    def sync(self) -> None:
+        """Put what was sealed on disk, so that the commit need not wait for it."""
         with write_errors(self.path):
-            self._commit()
+            self.staging.sync()
+
+    def commit(self) -> None:
+        """Finish the files and put them in place in one step.
+
+        Raises:
+            OptionError: tensors that were declared have not been written, or this was done already.
+        """
+        if self._is_committed:
+            raise OptionError(f"`{self.path}` is finished and cannot be committed again")
+        self.seal()
+        self.sync()
+        with write_errors(self.path), only_one(self.path):
+            if self.guard is not None:
+                self.guard()
+            self._publish()
+        self._is_committed = True
+        self.abort()
+
+    def abort(self) -> None:
+        """Remove what was written so far. Aborting twice, or after a commit, does nothing."""
+        # What fails here follows from what failed before.
+        with suppress(OSError):
+            self._close()
+        self.staging.remove()
 
     def amend_metadata(self, key: str, text: str) -> None:
         """Change a text of the metadata for one of the same length; any time before the commit.
@@ -190,7 +241,7 @@ class Writer(ABC):
             OptionError: there is no such key, or the length is another.
         """
         n_bytes = len(text.encode())
-        if len(self.metadata.get(key, "").encode()) != n_bytes:
+        if self._is_sealed or len(self.metadata.get(key, "").encode()) != n_bytes:
             raise OptionError(f"metadata `{key}` of `{self.path}` cannot become another of {n_bytes} bytes")
         self.metadata[key] = text
 
@@ -214,12 +265,28 @@ class Writer(ABC):
             self._write(spec, array)
 
     @abstractmethod
-    def _commit(self) -> None:
-        """Finish, flush and rename; every tensor has been written."""
+    def _finish(self) -> None:
+        """Complete the files in the staging folder, and leave no others there; every tensor has been written."""
 
-    @abstractmethod
-    def abort(self) -> None:
-        """Remove what was written so far. Aborting twice, or after a commit, does nothing."""
+    def _publish(self) -> None:
+        """Put the finished files in their places."""
+        publish_file(self.staging, self.path)
+
+    def _close(self) -> None:  # noqa: B027 - not every writer holds files open
+        """Close what is open. Closing twice is allowed."""
+
+    def _counted(self, pieces: Iterable[Buffer], spec: TensorSpec) -> Iterator[Buffer]:
+        """Pieces that are together as many bytes as a spec has, and never more, with their checksum."""
+        expected, n_bytes, crc = spec.nbytes, 0, 0
+        for piece in pieces:
+            n_bytes += len(piece)
+            if n_bytes > expected:
+                break
+            crc = extend_crc32c(crc, piece)
+            yield piece
+        if n_bytes != expected:
+            raise OptionError(f"tensor `{spec.name}` has not as many bytes as its spec", expected=expected, got=n_bytes)
+        self.checksums[spec.name] = crc
 
     def __enter__(self) -> Self:
         return self
@@ -239,18 +306,6 @@ def _bytes_of(array: np.ndarray) -> memoryview:
     import numpy as np
 
     return array.reshape(-1).view(np.uint8).data
-
-
-def _counted(pieces: Iterable[Buffer], spec: TensorSpec) -> Iterator[Buffer]:
-    """Pieces that are together as many bytes as a spec has, and never more."""
-    expected, n_bytes = spec.nbytes, 0
-    for piece in pieces:
-        n_bytes += len(piece)
-        if n_bytes > expected:
-            break
-        yield piece
-    if n_bytes != expected:
-        raise OptionError(f"tensor `{spec.name}` has not as many bytes as its spec", expected=expected, got=n_bytes)
 
 
 @contextmanager

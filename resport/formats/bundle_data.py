@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from resport.dtypes import to_numpy
 from resport.errors import ChecksumError, FormatError
+from resport.formats.crc32c import extend_crc32c
 from resport.formats.damage import quoted
 from resport.formats.leveldb_table import mask_crc32c
-from resport.formats.positioned import pieces_at, read_at, write_at
+from resport.formats.positioned import pieces_at, read_at
 from resport.formats.protobuf import read_varint
 from resport.tensors import TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
 
+BUNDLE_MAX_STRINGS = 1 << 20
+"""In one tensor: each is an object, which takes fifty times the memory of the byte that it can be in the file."""
 BUNDLE_CHUNK_BYTES = 1 << 20
 """Read or written at once: little enough to stay in the cache between the file and the checksum."""
 
@@ -45,7 +48,7 @@ def read_into(file: BinaryIO, raw: np.ndarray, offset: int, path: str) -> int:
         n_read = read_at(file.fileno(), chunk.data, offset + start)
         if n_read < chunk.nbytes:
             raise FormatError(f"`{path}` became shorter while it was read", path=path, offset=offset + start + n_read)
-        crc = _extend_crc32c(crc, chunk)
+        crc = extend_crc32c(crc, chunk)
     return crc
 
 
@@ -64,34 +67,13 @@ def pieces_with_crc(file: BinaryIO, size_bytes: int, offset: int, path: str) -> 
     Raises:
         FormatError: the file ends before.
     """
-    import google_crc32c
-
     crc, n_read = 0, 0
     for piece in pieces_at(file.fileno(), offset, size_bytes):
-        crc = google_crc32c.extend(crc, piece)
+        crc = extend_crc32c(crc, piece)
         n_read += len(piece)
         yield piece
     if n_read < size_bytes:
         raise FormatError(f"`{path}` became shorter while it was read", path=path, offset=offset + n_read)
-    return crc
-
-
-def write_array(handle: int, raw: np.ndarray, offset: int) -> int:
-    """Write an array to a place in a file.
-
-    Args:
-        handle: an open file.
-        raw: the bytes; uint8, one axis.
-        offset: where they start in the file.
-
-    Returns:
-        The plain CRC-32C of the bytes.
-    """
-    crc = 0
-    for start in range(0, raw.nbytes, BUNDLE_CHUNK_BYTES):
-        chunk = raw[start : start + BUNDLE_CHUNK_BYTES]
-        crc = _extend_crc32c(crc, chunk)
-        write_at(handle, chunk.data, offset + start)
     return crc
 
 
@@ -130,6 +112,10 @@ def parse_strings(data: bytes, n_strings: int) -> tuple[list[bytes], int]:
 
     if n_strings == 0 and not data:
         return [], 0
+    if n_strings > BUNDLE_MAX_STRINGS:
+        raise FormatError(
+            "it has more strings than any file of weights", expected=f"at most {BUNDLE_MAX_STRINGS}", got=n_strings
+        )
     lengths, offset = [], 0
     for _ in range(n_strings):
         length, offset = read_varint(data, offset)
@@ -152,11 +138,3 @@ def parse_strings(data: bytes, n_strings: int) -> tuple[list[bytes], int]:
         strings.append(data[offset : offset + length])
         offset += length
     return strings, crc
-
-
-def _extend_crc32c(crc: int, chunk: np.ndarray) -> int:
-    """Carry a CRC-32C on over an array of bytes, without the copy that ``bytes`` would be."""
-    import google_crc32c
-
-    extended: int = google_crc32c.extend(crc, chunk)
-    return extended

@@ -36,6 +36,8 @@ BUNDLE_FORMAT = "tensorflow-v2"
 BUNDLE_HEADER_KEY = b""
 BUNDLE_MAX_SHARDS = 99_999
 """Shard numbers have five digits in file names."""
+MAX_AXES = 64
+"""numpy's own limit."""
 BUNDLE_METADATA_FIELD = 15_000
 """Number of the header field with resport's metadata: repeated {1 key, 2 value}."""
 
@@ -185,11 +187,20 @@ def parse_shape(data: Buffer) -> tuple[int, ...]:
         if number == 2:
             sizes = [as_signed(n, size) for n, _, size in read_fields(as_bytes(number, value)) if n == 1]
             shape.append(sizes[-1] if sizes else 0)
+            _check_rank(len(shape))
         elif number == 3 and as_int(number, value):
             raise FormatError("its rank is unknown")
     if min(shape, default=0) < 0:
         raise FormatError("a size of its shape is unknown", got=f"{tuple(shape)}")
     return tuple(shape)
+
+
+def _check_rank(n_axes: int) -> None:
+    # A longer shape could not be read, only multiplied for hours.
+    if n_axes > MAX_AXES:
+        raise FormatError(
+            "its shape cannot be: it has more axes than an array can have", expected=f"at most {MAX_AXES}"
+        )
 
 
 def parse_slice(data: Buffer) -> Slice:
@@ -204,6 +215,7 @@ def parse_slice(data: Buffer) -> Slice:
             extent = {1: 0, 2: FULL_EXTENT}
             extent |= {n: as_signed(n, bound) for n, _, bound in read_fields(as_bytes(number, value)) if n in extent}
             extents.append(Extent(extent[1], extent[2]))
+            _check_rank(len(extents))
     return tuple(extents)
 
 

@@ -1,15 +1,9 @@
 """Writing TensorFlow's V2 checkpoints, ``PREFIX.index`` and ``PREFIX.data-SSSSS-of-NNNNN``; see ``tensor_bundle``.
 
 Every offset follows from the specs, so values may come in any order and the bytes are the same; entries and
-data are in the order of the names' bytes. Values go to temporary files. On commit
-1. the index is written, and all files are synced, under temporary names;
-2. where a data file with the final name exists (the same number of shards), the old index is removed: from here on the
-   path holds no checkpoint rather than an old index over new values;
-3. the data files are renamed;
-4. the index is renamed, and with it the new checkpoint is there;
-5. data files of another number of shards, which no index names any more, are removed.
-With another number of shards the old checkpoint is whole until step 4, otherwise until step 2. Steps 2 to 4 are renames
-only, for which the data is on disk already.
+data are in the order of the names' bytes. How the finished files come to their places is told in ``publication``: as
+an index names its data files by their number alone, the second names there are those of more shards, the last of them
+empty. Data files of another number of shards, which no index names any more, are removed at the end.
 """
 
 from __future__ import annotations
@@ -22,9 +16,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from resport.dtypes import DTYPES, OPAQUE
 from resport.errors import OptionError
-from resport.formats.atomic import remove_file, replace_file, temporary_path
+from resport.formats.atomic import remove_file
 from resport.formats.base import Buffer, Writer, write_errors
-from resport.formats.bundle_data import write_array
 from resport.formats.bundle_entry import (
     BUNDLE_FORMAT,
     BUNDLE_HEADER_KEY,
@@ -37,9 +30,11 @@ from resport.formats.bundle_entry import (
 )
 from resport.formats.checkpoint_path import shard_files, shard_path, write_state_file
 from resport.formats.damage import quoted
-from resport.formats.leveldb_table import extend_crc32c, mask_crc32c
+from resport.formats.leveldb_table import mask_crc32c
 from resport.formats.leveldb_writer import encode_table
 from resport.formats.positioned import write_at
+from resport.formats.publication import Detour, publish_files
+from resport.formats.staging import Staging
 from resport.tensors import Manifest, TensorSpec
 
 if TYPE_CHECKING:
@@ -84,11 +79,11 @@ class TensorBundleWriter(Writer):
         self._write_state = write_state
         self._entries = lay_out(self.manifest.values(), n_shards)
         self._targets = [shard_path(path, shard, n_shards) for shard in range(n_shards)]
-        self._temporaries: dict[str, str] = {}
+        self.staging = Staging(path)
         self._handles: dict[int, int] = {}
         try:
             for target in self._targets:
-                self._temporaries[target] = temporary_path(target)
+                self.staging.create(target)
         except BaseException:
             self.abort()
             raise
@@ -107,57 +102,53 @@ class TensorBundleWriter(Writer):
         import numpy as np
 
         entry = self._entries[spec.name]
-        crc = write_array(self._handle(entry.shard), array.reshape(-1).view(np.uint8), entry.offset)
-        self._entries[spec.name] = replace(entry, crc32c=mask_crc32c(crc))
+        write_at(self._handle(entry.shard), array.reshape(-1).view(np.uint8).data, entry.offset)
 
     def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
         entry = self._entries[spec.name]
-        crc, offset = 0, entry.offset
+        offset = entry.offset
         for piece in pieces:
             with write_errors(self.path):
-                crc = extend_crc32c(crc, piece)
                 write_at(self._handle(entry.shard), piece, offset)
             offset += len(piece)
-        self._entries[spec.name] = replace(entry, crc32c=mask_crc32c(crc))
 
     def _handle(self, shard: int) -> int:
         """A shard's temporary file, open; only the last one used is, for there may be thousands."""
         if shard not in self._handles:
             self._close()
-            self._handles[shard] = os.open(self._temporaries[self._targets[shard]], os.O_WRONLY | os.O_CLOEXEC)
+            self._handles[shard] = os.open(self.staging.place(self._targets[shard]), os.O_WRONLY | os.O_CLOEXEC)
         return self._handles[shard]
 
     def _close(self) -> None:
         while self._handles:
             os.close(self._handles.popitem()[1])
 
-    def _commit(self) -> None:
+    def _finish(self) -> None:
         self._close()
-        index_target = f"{self.path}.index"
-        self._temporaries[index_target] = temporary_path(index_target)
-        Path(self._temporaries[index_target]).write_bytes(self._encode_index())
-        for temporary in self._temporaries.values():
-            with Path(temporary).open("r+b") as file:
-                os.fsync(file.fileno())
-        if any(Path(target).exists() for target in self._targets) and Path(index_target).exists():
-            Path(self._temporaries[index_target]).chmod(Path(index_target).stat().st_mode & 0o7777)
-            remove_file(index_target)
-        for target in (*self._targets, index_target):
-            replace_file(self._temporaries[target], target)
+        Path(self.staging.create(f"{self.path}.index")).write_bytes(self._encode_index(len(self._targets)))
+
+    def _publish(self) -> None:
+        publish_files(self.staging, self._targets, f"{self.path}.index", self._detour)
         for stale in shard_files(self.path).keys() - {os.fspath(Path(target)) for target in self._targets}:
             remove_file(stale)
         if self._write_state:
             write_state_file(self.path)
 
-    def abort(self) -> None:
-        """Remove the temporary files. Aborting twice, or after a commit, does nothing."""
-        self._close()
-        for temporary in self._temporaries.values():
-            remove_file(temporary)
+    def _detour(self) -> Detour:
+        taken = set(shard_files(self.path).values())
+        n_shards = next(
+            count for count in range(len(self._targets) + 1, len(self._targets) + 2 + len(taken)) if count not in taken
+        )
+        names = [shard_path(self.path, shard, n_shards) for shard in range(n_shards)]
+        n_data = len(self._targets)
+        return Detour(names[:n_data], names[n_data:], self._encode_index(n_shards))
 
-    def _encode_index(self) -> bytes:
-        header = encode_header(BundleHeader(len(self._targets), self.metadata))
-        entries = [(name.encode(), encode_entry(entry)) for name, entry in self._entries.items()]
+    def _encode_index(self, n_shards: int) -> bytes:
+        header = encode_header(BundleHeader(n_shards, self.metadata))
+        entries = [
+            (name.encode(), encode_entry(replace(entry, crc32c=mask_crc32c(self.checksums[name]))))
+            for name, entry in self._entries.items()
+        ]
         return encode_table([(BUNDLE_HEADER_KEY, header), *entries])
 
 

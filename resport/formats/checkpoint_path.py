@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resport.errors import OptionError, SourceNotFoundError
-from resport.formats.atomic import remove_file, replace_file, temporary_path
+from resport.formats.atomic import replacing
 from resport.formats.leveldb_table import TABLE_MAGIC
 
 STATE_FILE_NAME = "checkpoint"
 STATE_FILE_MAX_BYTES = 1 << 20
 SHARD_SUFFIX = re.compile(r"\.data-(\d{5})-of-(\d{5})")
+_SHARD_OF_PREFIX = re.compile(rf"(.+){SHARD_SUFFIX.pattern}", re.S)
 
 _STATE_LINE = re.compile(
     r"""^[ \t]*model_checkpoint_path[ \t]*:?[ \t]*("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""", re.M
@@ -93,12 +94,16 @@ def has_index(prefix: str) -> bool:
     index = Path(f"{prefix}.index")
     if not _is_file(index):
         return False
+    return _is_table(index) or bool(shard_files(prefix))
+
+
+def _is_table(index: Path) -> bool:
+    """Whether a regular file ends as a table does."""
     with contextlib.suppress(OSError), index.open("rb") as file:
         size_bytes = file.seek(0, 2)
         file.seek(max(0, size_bytes - len(TABLE_MAGIC)))
-        if file.read(len(TABLE_MAGIC)) == TABLE_MAGIC:
-            return True
-    return bool(shard_files(prefix))
+        return file.read(len(TABLE_MAGIC)) == TABLE_MAGIC
+    return False
 
 
 def _has_v1_file(prefix: str) -> bool:
@@ -127,7 +132,7 @@ def _files_of(folder: Path) -> list[Path]:
 def prefix_of_file(path: str) -> str | None:
     """What stands before the suffix of a checkpoint's file, or None for a name without such a suffix."""
     name = Path(path).name
-    shard = re.fullmatch(rf"(.+){SHARD_SUFFIX.pattern}", name, re.S)
+    shard = _SHARD_OF_PREFIX.fullmatch(name)
     if shard:
         return path[: len(path) - len(name) + shard.end(1)]
     for suffix in (".index", ".meta"):
@@ -144,6 +149,11 @@ def shard_files(prefix: str) -> dict[str, int]:
     return {str(file): int(match[2]) for file, match in matches if match}
 
 
+def claimed_files(prefix: str) -> list[str]:
+    """The files that writing a checkpoint at a prefix could replace or remove."""
+    return [f"{prefix}.index", *shard_files(prefix), str(Path(prefix).parent / STATE_FILE_NAME)]
+
+
 def shard_path(prefix: str, shard: int, n_shards: int) -> str:
     """The path of one data file."""
     return f"{prefix}.data-{shard:05d}-of-{n_shards:05d}"
@@ -151,8 +161,14 @@ def shard_path(prefix: str, shard: int, n_shards: int) -> str:
 
 def list_prefixes(folder: Path) -> list[str]:
     """The names of all V2 checkpoints in a folder, those with steps in the order of their steps."""
-    names = [file.name.removesuffix(".index") for file in _files_of(folder) if file.name.endswith(".index")]
-    return sorted((name for name in names if name and has_index(str(folder / name))), key=_step_key)
+    files = [file.name for file in _files_of(folder)]
+    # Looked up here: `has_index` lists the folder for every index that is no table.
+    with_data = {match[1] for match in map(_SHARD_OF_PREFIX.fullmatch, files) if match}
+    names = [name.removesuffix(".index") for name in files if name.endswith(".index")]
+    indexes = ((name, folder / f"{name}.index") for name in names if name)
+    return sorted(
+        (name for name, index in indexes if _is_file(index) and (_is_table(index) or name in with_data)), key=_step_key
+    )
 
 
 def _step_key(name: str) -> tuple[str, int, str]:
@@ -186,7 +202,9 @@ def read_state_file(path: str) -> str | None:
     if not named or named[-1] in "/\\" or "\0" in named:
         return None
     inside = place.parent / named
-    is_inside = inside.parent.resolve().is_relative_to(place.parent.resolve())
+    # Not `Path.resolve`, which gives up with an error of its own where links lead in a circle.
+    folder, own = Path(os.path.realpath(inside.parent)), Path(os.path.realpath(place.parent))
+    is_inside = folder.is_relative_to(own)
     if is_inside and (has_index(str(inside)) or _has_v1_file(str(inside))):
         return str(inside)
     # A path of the machine that wrote it, perhaps with Windows' separators: the checkpoint was moved with this file.
@@ -224,14 +242,10 @@ def write_state_file(prefix: str) -> str:
     """
     target = str(Path(prefix).parent / STATE_FILE_NAME)
     name = _escape(Path(prefix).name)
-    temporary = temporary_path(target)
-    try:
+    with replacing(target) as temporary:
         Path(temporary).write_text(
             f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n', encoding="ascii"
         )
-        replace_file(temporary, target)
-    finally:
-        remove_file(temporary)
     return target
 
 

@@ -23,13 +23,15 @@ from dataclasses import dataclass
 from resport.dtypes import FLOATING
 from resport.errors import FormatError
 from resport.formats.bundle_entry import parse_shape
+from resport.formats.damage import quoted
 from resport.formats.message_file import FieldPlace, MessageFile
 from resport.formats.protobuf import read_varint
 from resport.formats.tensor_proto import DTYPE_FIELD, SHAPE_FIELD, parse_dtype
 from resport.tensors import TensorSpec
 
-GRAPH_MAX_NODES = 1_000_000
+GRAPH_MAX_NODES = 100_000
 """Real graphs have some ten thousand; what is kept of each takes some hundred bytes."""
+GRAPH_MAX_SHAPE_BYTES = 1 << 16
 CONST_PREFIX = "const:"
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>\-]*")
@@ -208,7 +210,7 @@ def _parse_node(file: MessageFile, place: FieldPlace) -> _Node:
         )
     value = _value_of(file, attributes) if op == "Const" else None
     if op == "Const" and value is None:
-        raise FormatError(f"the Const `{name}` has no value", offset=place.start)
+        raise FormatError(f"the Const {quoted(name)} has no value", offset=place.start)
     return _Node(name, op, tuple(inputs), value)
 
 
@@ -248,6 +250,8 @@ def _spec_of(file: MessageFile, tensor: FieldPlace, name: str) -> TensorSpec:
         if field.number == DTYPE_FIELD:
             dtype = field.value
         elif field.number == SHAPE_FIELD:
+            if field.end - field.start > GRAPH_MAX_SHAPE_BYTES:
+                raise FormatError(f"the shape of the Const {quoted(name)} is too long", offset=field.start)
             shape = parse_shape(file.read(field))
         else:
             break

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from resport.dtypes import BY_NAME, OPAQUE, to_numpy
 from resport.errors import FormatError, OptionError
-from resport.formats.atomic import remove_file, replace_file, temporary_path
 from resport.formats.base import Buffer, Writer, write_errors
 from resport.formats.damage import quoted
 from resport.formats.hdf5 import HDF5_MAX_ATTRIBUTE_BYTES
 from resport.formats.hdf5_dataset import DTYPE_ATTRIBUTE, stored_view
 from resport.formats.positioned import write_at
+from resport.formats.staging import Staging
 from resport.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -68,10 +68,11 @@ class HDF5Writer(Writer):
             problem = "has no key" if not key else text_problem(key) or text_problem(text)
             if problem:
                 raise FormatError(f"metadata {quoted(key)} for `{self.path}` {problem}", path=self.path)
-        self._temporary = temporary_path(self.path)
+        self.staging = Staging(self.path)
         self._file: h5py.File | None = None
         self._handle = -1
         try:
+            self._temporary = self._create()
             # The oldest layout that can hold a file is what Keras itself writes, and every release of HDF5 reads it.
             self._file = h5py.File(self._temporary, "w", libver=("earliest", "v110"))
             self._offsets = self._lay_out(self._file)
@@ -79,6 +80,10 @@ class HDF5Writer(Writer):
         except BaseException:
             self.abort()
             raise
+
+    def _create(self) -> str:
+        """Create the file of the values."""
+        return self.staging.create(self.path)
 
     @abstractmethod
     def _lay_out(self, file: h5py.File) -> dict[str, int]:
@@ -107,19 +112,15 @@ class HDF5Writer(Writer):
 
     def _finish(self) -> None:
         """Write what comes last, and close the temporary file."""
-        if self._file is None:
-            raise OptionError(f"`{self.path}` is finished and cannot be committed again")
+        file = self._file
+        assert file is not None  # it is taken away here and by closing alone
         for key, text in sorted(self.metadata.items()):
             is_plain = not self.reserved.fullmatch(key) and not key.startswith(METADATA_PREFIX)
-            write_text(self._file.id, key if is_plain else METADATA_PREFIX + key, text)
-        file, self._file = self._file, None
+            write_text(file.id, key if is_plain else METADATA_PREFIX + key, text)
         file.close()
+        self._close()
 
-    def _commit(self) -> None:
-        self._finish()
-        replace_file(self._temporary, self.path)
-
-    def abort(self) -> None:
+    def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
             # On a full disk closing fails too, and the file is removed anyway.
@@ -128,7 +129,6 @@ class HDF5Writer(Writer):
         handle, self._handle = self._handle, -1
         if handle >= 0:
             os.close(handle)
-        remove_file(self._temporary)
 
 
 def create_dataset(group: h5py.Group, name: str, spec: TensorSpec) -> h5py.h5d.DatasetID:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, ClassVar
 
 from resport.errors import ChecksumError, FormatError, OptionError
-from resport.formats.atomic import remove_file, replace_file, temporary_path
+from resport.formats.atomic import remove_file
 from resport.formats.damage import located, quoted
 from resport.formats.file_window import FileWindow
 from resport.formats.keras_config import CONFIG_MAX_BYTES, LayerConfig, find_layers, parse_config, to_snake_case
@@ -234,15 +234,14 @@ class KerasArchiveWriter(KerasWeightsWriter):
     def _layer_name(self, layer: str) -> str:
         return self._described[layer].name
 
-    def _commit(self) -> None:
-        self._finish()
-        archive = temporary_path(self.path)
-        try:
-            _write_archive(archive, self._config.encode(), self._temporary)
-            replace_file(archive, self.path)
-        finally:
-            remove_file(archive)
-            remove_file(self._temporary)
+    def _create(self) -> str:
+        # The weights alone, which become a member of the archive when they are finished.
+        return self.staging.create()
+
+    def _finish(self) -> None:
+        super()._finish()
+        _write_archive(self.staging.create(self.path), self._config.encode(), self._temporary)
+        remove_file(self._temporary)
 
 
 def _described_layers(config: str, specs: list[TensorSpec], path: str) -> dict[str, LayerConfig]:

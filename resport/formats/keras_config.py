@@ -10,16 +10,18 @@ name and back.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from resport.errors import FormatError
+from resport.formats.json_text import JSON_MAX_BYTES, parse_json
 
-CONFIG_MAX_BYTES = 64 << 20
+CONFIG_MAX_BYTES = JSON_MAX_BYTES
 CONFIG_MAX_DEPTH = 64
+CONFIG_MAX_NAME_CHARS = 4096
+"""Of the names of a layer and the models around it, and of its place: they stand in front of all that is inside."""
 CONTAINER_GROUP = "layers"
 
 
@@ -54,8 +56,8 @@ def parse_config(text: str | bytes, path: str) -> dict[str, Any]:
         FormatError: it is no JSON object.
     """
     try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        config = parse_json(text.encode() if isinstance(text, str) else text)
+    except ValueError as error:
         raise FormatError(f"the model's description in `{path}` is no JSON: {error}", path=path) from None
     if not isinstance(config, dict):
         raise FormatError(f"the model's description in `{path}` is no JSON object", path=path, got=type(config))
@@ -99,13 +101,25 @@ def _layer(described: Mapping[str, Any], place: str, scope: tuple[str, ...], pat
     settings = described.get("config")
     settings = settings if isinstance(settings, dict) else described
     # Keras 0 called a layer's class its name.
-    name = str(settings.get("custom_name") or settings.get("name") or described.get("name") or "")
+    name = _first_text(settings.get("custom_name"), settings.get("name"), described.get("name"))
+    if max(len(place), len(name) + sum(map(len, scope))) > CONFIG_MAX_NAME_CHARS:
+        raise FormatError(
+            f"the model's description in `{path}` has a layer of a name that is too long",
+            path=path,
+            expected=f"at most {CONFIG_MAX_NAME_CHARS} characters",
+            got=f"{name[:40]!a}…",
+        )
     yield LayerConfig(name, scope, _class_of(described), place, settings)
     yield from _layers_inside(described, place, (*scope, name), path)
 
 
 def _class_of(described: Mapping[str, Any]) -> str:
-    return str(described.get("class_name") or described.get("name") or "")
+    return _first_text(described.get("class_name"), described.get("name"))
+
+
+def _first_text(*values: object) -> str:
+    """The first of some values that is a text; empty where none is."""
+    return next((value for value in values if isinstance(value, str) and value), "")
 
 
 def _list_of_layers(settings: object) -> list[Any]:

@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Self
 
 from resport.errors import ChecksumError, FormatError
+from resport.formats.crc32c import extend_crc32c
 from resport.formats.damage import located
 from resport.formats.protobuf import Buffer, read_varint
 from resport.formats.source import read_head, refuse_foreign
@@ -44,6 +45,11 @@ _SNAPPY_EXPANSION = 32
 # Between two restarts, 16 entries by default, keys can share what is stored once; real names reach about 5.
 _KEY_EXPANSION = 64
 _KEY_ALLOWANCE_BYTES = 1 << 20
+_MAX_KEY_BYTES = 32 << 20
+
+TABLE_MAX_INDEX_BYTES = 24 << 20
+"""Of the index block, and of every block of a table that holds no values: the largest real ones have some megabytes."""
+TABLE_MAX_BLOCKS = 200_000
 
 
 def mask_crc32c(crc: int) -> int:
@@ -56,18 +62,6 @@ def masked_crc32c(data: Buffer) -> int:
     return mask_crc32c(extend_crc32c(0, data))
 
 
-def extend_crc32c(crc: int, data: Buffer) -> int:
-    """Carry a CRC-32C on over some bytes, of which no more than a piece at a time is copied."""
-    import google_crc32c
-
-    if isinstance(data, bytes):
-        extended: int = google_crc32c.extend(crc, data)
-        return extended
-    for start in range(0, len(data), TABLE_BLOCK_BYTES):  # the library takes no view
-        crc = google_crc32c.extend(crc, bytes(data[start : start + TABLE_BLOCK_BYTES]))
-    return crc
-
-
 class LevelDBTable:
     """An open table: its entries in key order, or one by its key.
 
@@ -75,6 +69,8 @@ class LevelDBTable:
 
     Args:
         path: the file.
+        verify_checksums: whether blocks are checked against their checksums.
+        max_block_bytes: how long a block of entries may be; as long as the file where it holds values.
 
     Attributes:
         size_bytes: size of the file.
@@ -83,15 +79,17 @@ class LevelDBTable:
         FormatError: the file cannot be opened, is not a table, or its footer or index is damaged.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, verify_checksums: bool = True, max_block_bytes: int | None = None) -> None:
         self.path = path
+        self._verify_checksums = verify_checksums
+        self._max_block_bytes = max_block_bytes
         try:
             self._file = Path(path).open("rb")
         except OSError as error:
             raise FormatError(f"`{path}` cannot be read: {error.strerror or error}", path=path) from error
         try:
             self.size_bytes = os.fstat(self._file.fileno()).st_size
-            self._max_key_bytes = _KEY_EXPANSION * self.size_bytes + _KEY_ALLOWANCE_BYTES
+            self._max_key_bytes = min(_KEY_EXPANSION * self.size_bytes + _KEY_ALLOWANCE_BYTES, _MAX_KEY_BYTES)
             self._index = self._read_index()
         except BaseException:
             self.close()
@@ -107,7 +105,9 @@ class LevelDBTable:
         max_key_bytes = self._max_key_bytes
         for last_key, offset, size in self._index:
             with located(f"the block at byte {offset}", self.path):
-                for key, value in block_entries(bytes(self._read_block(offset, size)), max_key_bytes):
+                for key, value in block_entries(
+                    bytes(self._read_block(offset, size, self._max_block_bytes)), max_key_bytes
+                ):
                     if (previous is not None and key <= previous) or key > last_key:
                         raise FormatError(f"the key {key[:80]!r} is out of order", offset=offset)
                     previous = key
@@ -134,7 +134,7 @@ class LevelDBTable:
             return None
         _, offset, size = self._index[position]
         with located(f"the block at byte {offset}", self.path):
-            entries = block_entries(self._read_block(offset, size), self._max_key_bytes)
+            entries = block_entries(self._read_block(offset, size, self._max_block_bytes), self._max_key_bytes)
             return next((value for found, value in entries if found == key), None)
 
     def close(self) -> None:
@@ -175,22 +175,29 @@ class LevelDBTable:
             offset, size, _ = _read_handle(footer, position)
         index: list[tuple[bytes, int, int]] = []
         with located("the table's index", self.path):
-            for key, handle in block_entries(self._read_block(offset, size), self._max_key_bytes):
+            block = self._read_block(offset, size, TABLE_MAX_INDEX_BYTES)
+            for key, handle in block_entries(block, self._max_key_bytes):
                 block_offset, block_size, _ = _read_handle(handle, 0)
                 if index and key < index[-1][0]:
                     raise FormatError(f"the key {key[:80]!r} is out of order", offset=offset)
                 index.append((key, block_offset, block_size))
+                if len(index) > TABLE_MAX_BLOCKS:
+                    raise FormatError(
+                        "it has more blocks than any checkpoint", expected=f"at most {TABLE_MAX_BLOCKS}", offset=offset
+                    )
         return index
 
-    def _read_block(self, offset: int, size: int) -> Buffer:
+    def _read_block(self, offset: int, size: int, max_bytes: int | None) -> Buffer:
         """Read, verify and decompress the block at a place that the file names."""
         self._check_place(offset, size)
+        _check_length(size, max_bytes)
         raw = memoryview(self._read_at(offset, size + TABLE_TRAILER_BYTES))
-        _check_crc32c(masked_crc32c(raw[:-4]), raw[-4:], offset)
+        if self._verify_checksums:
+            _check_crc32c(masked_crc32c(raw[:-4]), raw[-4:], offset)
         if raw[size] == TABLE_NO_COMPRESSION:
             return raw[:size]
         if raw[size] == TABLE_SNAPPY:
-            return decompress_snappy(bytes(raw[:size]))
+            return decompress_snappy(bytes(raw[:size]), max_bytes)
         raise FormatError(f"a block has the unknown compression {raw[size]}", offset=offset + size)
 
     def _check_place(self, offset: int, size: int) -> None:
@@ -212,6 +219,12 @@ class LevelDBTable:
                 raise FormatError(f"`{self.path}` became shorter while it was read", path=self.path, offset=offset)
             data += piece
         return data
+
+
+def _check_length(n_bytes: int, max_bytes: int | None) -> None:
+    """Refuse a block that is longer than it may be."""
+    if max_bytes is not None and n_bytes > max_bytes:
+        raise FormatError("a block is too long", expected=f"at most {max_bytes} bytes", got=f"{n_bytes} bytes")
 
 
 def _check_crc32c(computed: int, stored: Buffer, offset: int) -> None:
@@ -275,8 +288,12 @@ def _read_handle(data: Buffer, offset: int) -> tuple[int, int, int]:
     return block_offset, block_size, offset
 
 
-def decompress_snappy(data: bytes) -> bytes:
+def decompress_snappy(data: bytes, max_bytes: int | None = None) -> bytes:
     """Decompress a raw Snappy block, after its claimed size has been found possible.
+
+    Args:
+        data: the compressed bytes.
+        max_bytes: how long they may become.
 
     Raises:
         FormatError: the data is damaged, or claims to become larger than Snappy can make it.
@@ -288,6 +305,7 @@ def decompress_snappy(data: bytes) -> bytes:
             expected=f"at most {_SNAPPY_EXPANSION * len(data)} bytes from {len(data)}",
             got=f"{size} bytes",
         )
+    _check_length(size, max_bytes)
     import cramjam
 
     output = bytearray(size)

@@ -11,12 +11,12 @@ import io
 from collections.abc import Iterable
 from typing import BinaryIO
 
+from resport.formats.crc32c import extend_crc32c
 from resport.formats.leveldb_table import (
     TABLE_BLOCK_BYTES,
     TABLE_FOOTER_BYTES,
     TABLE_MAGIC,
     TABLE_NO_COMPRESSION,
-    extend_crc32c,
     mask_crc32c,
 )
 from resport.formats.protobuf import Buffer, encode_varint

@@ -23,6 +23,13 @@ from resport.formats.protobuf import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT,
 MESSAGE_WINDOW_BYTES = 1 << 16
 """Read at once while fields are looked for; a large value is skipped and never read."""
 
+MESSAGE_MAX_FIELDS = 1_000_000
+"""Looked at in one file: a graph of ten thousand nodes has some hundred thousand, and each takes a microsecond."""
+MESSAGE_MAX_TEXT_BYTES = 1 << 16
+"""Of one text: the name of a node, an operation or an input."""
+MESSAGE_MAX_TEXTS_BYTES = 32 << 20
+"""Of all texts that are read of one file."""
+
 _FIELD_MAX_HEAD_BYTES = 20
 
 
@@ -72,6 +79,8 @@ class MessageFile:
         self.n_bytes = os.fstat(self._file.fileno()).st_size
         self._window = b""
         self._window_start = 0
+        self._fields_left = MESSAGE_MAX_FIELDS
+        self._text_bytes_left = MESSAGE_MAX_TEXTS_BYTES
 
     def fields(self, start: int, end: int) -> Iterator[FieldPlace]:
         """Iterate over the fields of the message between two places of the file.
@@ -109,6 +118,11 @@ class MessageFile:
             except FormatError as error:
                 error.offset = position
                 raise
+            self._fields_left -= 1
+            if self._fields_left < 0:
+                raise FormatError(
+                    "it has more parts than any graph", expected=f"at most {MESSAGE_MAX_FIELDS}", offset=position
+                )
             yield FieldPlace(number, wire_type, value, base + offset, base + offset + size)
             position = base + offset + size
 
@@ -140,8 +154,17 @@ class MessageFile:
         """Read the content of a field that must be UTF-8 text.
 
         Raises:
-            FormatError: it is an integer, or not UTF-8.
+            FormatError: it is an integer, not UTF-8, or longer than names are.
         """
+        n_bytes = place.end - place.start
+        self._text_bytes_left -= n_bytes
+        if n_bytes > MESSAGE_MAX_TEXT_BYTES or self._text_bytes_left < 0:
+            raise FormatError(
+                f"protobuf field {place.number} is too long for a name",
+                expected=f"at most {MESSAGE_MAX_TEXT_BYTES} bytes, and {MESSAGE_MAX_TEXTS_BYTES} in all names",
+                got=f"{n_bytes} bytes",
+                offset=place.start,
+            )
         try:
             return self.read(place).decode()
         except UnicodeDecodeError as error:

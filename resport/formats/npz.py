@@ -16,6 +16,7 @@ would take it for a weight.
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ from resport.formats.npz_metadata import encode_comment, parse_comment
 from resport.formats.single_file import SingleFileWriter
 from resport.formats.source import regular_file_size
 from resport.formats.zip_directory import (
+    ZIP_DTYPE_EXTRA,
     ZIP_MAX_NAME_BYTES,
     ZIP_STORED,
     ZipMember,
@@ -54,8 +56,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 NPY_SUFFIX = ".npy"
-NPZ_DTYPE_EXTRA = int.from_bytes(b"Rp", "little")
-"""Number of the extra field that names a dtype numpy has not."""
+NPZ_MAX_TEXTS = 1 << 20
+"""Texts in an array: as objects they take thirty times the memory of the smallest that a file can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +160,14 @@ class NpzReader(Reader):
             head = self._head(member, n_header)
             if len(head) < n_header:
                 raise FormatError("it ends inside its header")
-            extra = next((field for number, field in member.extra if number == NPZ_DTYPE_EXTRA), b"")
+            extra = next((field for number, field in member.extra if number == ZIP_DTYPE_EXTRA), b"")
             header = parse_npy_header(head, extra.decode("latin-1"))
+            if header.text and math.prod(header.shape) > NPZ_MAX_TEXTS:
+                raise FormatError(
+                    "it has more texts than any file of weights",
+                    expected=f"at most {NPZ_MAX_TEXTS}",
+                    got=f"{math.prod(header.shape)}",
+                )
             if header.header_bytes + header.data_bytes != member.size_bytes:
                 raise FormatError(
                     "its size is not its shape times its dtype",
@@ -260,10 +268,10 @@ class NpzWriter(SingleFileWriter):
         self._members[spec.name] = member
         self._write_at(encode_local(member) + header, member.offset)
 
-    def _commit(self) -> None:
+    def _finish(self) -> None:
         comment = encode_comment(self.metadata, self.path)
         self._write_at(encode_directory(list(self._members.values()), self._end, comment), self._end)
-        super()._commit()
+        super()._finish()
 
 
 def lay_out(manifest: Manifest) -> tuple[dict[str, ZipMember], int]:
@@ -276,7 +284,7 @@ def lay_out(manifest: Manifest) -> tuple[dict[str, ZipMember], int]:
     position = 0
     for spec in manifest.values():
         is_named = "V" not in npy_descr(spec.dtype) and spec.dtype == to_numpy(spec.dtype).name
-        extra = () if is_named else ((NPZ_DTYPE_EXTRA, spec.dtype.encode()),)
+        extra = () if is_named else ((ZIP_DTYPE_EXTRA, spec.dtype.encode()),)
         n_bytes = len(encode_npy_header(spec)) + spec.nbytes
         member = ZipMember(f"{spec.name}{NPY_SUFFIX}", ZIP_STORED, 0, n_bytes, n_bytes, position, extra=extra)
         member = replace(member, data_offset=position + len(encode_local(member)))

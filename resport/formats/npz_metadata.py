@@ -9,20 +9,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from resport.errors import FormatError
+from resport.formats.json_text import JSON_MAX_BYTES, parse_json
 from resport.formats.zip_directory import ZIP_MAX_COMMENT_BYTES
 
 NPZ_MARKER = "resport_npz"
-NPZ_MAX_METADATA_BYTES = 64 << 20
 
 
 def parse_comment(comment: bytes) -> dict[str, str] | None:
     """The metadata in the comment of a file that resport wrote; None for any other comment."""
     try:
-        value = json.loads(comment)
+        value = parse_json(comment)
         if isinstance(value, dict) and "zlib" in value:
             stream = zlib.decompressobj()
-            value = json.loads(stream.decompress(base64.b64decode(value["zlib"]), NPZ_MAX_METADATA_BYTES))
-    except (ValueError, TypeError, RecursionError, zlib.error):
+            value = parse_json(stream.decompress(base64.b64decode(value["zlib"]), JSON_MAX_BYTES))
+    except (ValueError, TypeError, zlib.error):
         return None
     if not isinstance(value, dict) or value.get(NPZ_MARKER) != 1 or not isinstance(value.get("metadata"), dict):
         return None

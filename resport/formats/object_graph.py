@@ -19,7 +19,7 @@ the name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from resport.formats.protobuf import Buffer, as_bytes, as_text, read_fields
@@ -29,6 +29,8 @@ VARIABLE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 SLOT_MARK = "/.OPTIMIZER_SLOT/"
 OPTIMIZER = "optimizer"
 COPIES = "_all_variables"
+MAX_DEPTH = 64
+"""Of an optimizer: all beginnings of a way that is nothing but slashes are as long as its square."""
 
 _MODEL_WEIGHTS_IN_OPTIMIZER = "_trainable_variables"
 
@@ -123,9 +125,14 @@ def _optimizer_ways(keys: Iterable[str]) -> set[str]:
     return ways
 
 
-def _prefixes(way: str) -> list[str]:
-    """All beginnings of a way that end before a slash, the shortest first."""
-    return [way[:position] for position, letter in enumerate(way) if letter == "/"]
+def _prefixes(way: str) -> Iterator[str]:
+    """The beginnings of a way that end before a slash, the shortest first; no more than an optimizer can lie deep."""
+    position = -1
+    for _ in range(MAX_DEPTH):
+        position = way.find("/", position + 1)
+        if position < 0:
+            return
+        yield way[:position]
 
 
 def _way_of(key: str) -> str:

@@ -15,18 +15,21 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resport.errors import FormatError, OptionError, TargetExistsError, UnknownFormatError
+from resport.errors import FormatError, OptionError, UnknownFormatError
+from resport.formats.atomic import check_replaceable
 from resport.formats.base import Reader, Writer, write_errors
-from resport.formats.source import kind_of, not_found, read_head, refuse_foreign, regular_file_size, shown
+from resport.formats.source import not_found, read_errors, read_head, refuse_foreign, regular_file_size, shown
+from resport.formats.staging import remove_dead
 from resport.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from resport.formats.checkpoint_path import ResolvedPrefix
 
-SAFETENSORS_MAX_HEADER_BYTES = 100_000_000
+SAFETENSORS_MAX_HEADER_BYTES = 24 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Format:
         suffixes: endings of target names that mean this format, with the dot.
         sniff: tells from the first bytes (empty for a folder) and the path whether a source is of this format.
         landmarks: gives the files whose presence means that a target of this path exists.
+        claims: gives all files that writing a target of this path could replace or remove.
         sharded: id of the format that splits such a target into files of a largest size; empty where none does.
         resolve: finds the checkpoint that a path means, for the formats that are told by the files around a path.
     """
@@ -52,6 +56,7 @@ class Format:
     suffixes: tuple[str, ...]
     sniff: Callable[[bytes, str], bool]
     landmarks: Callable[[str], Sequence[str]] = lambda path: (path,)
+    claims: Callable[[str], Sequence[str]] = lambda path: (path,)
     sharded: str = ""
     resolve: Callable[[str], ResolvedPrefix | None] = lambda path: None
 
@@ -129,6 +134,7 @@ FORMATS: tuple[Format, ...] = (
         (".safetensors.index.json",),
         _lazy("resport.formats.shard_index:is_sharded"),
         landmarks=_lazy("resport.formats.shard_index:existing_files"),
+        claims=_lazy("resport.formats.shard_index:existing_files"),
         sharded="safetensors-sharded",
     ),
     Format(
@@ -208,17 +214,19 @@ FORMATS: tuple[Format, ...] = (
         (),
         _told_by_resolve,
         landmarks=lambda path: (f"{path}.index",),
+        claims=_lazy("resport.formats.checkpoint_path:claimed_files"),
         resolve=_lazy("resport.formats.checkpoint_path:resolve_prefix"),
     ),
 )
 PREFIX_FORMAT = next(format for format in FORMATS if format.id == "tensorflow-v2")
 
 
-def open_reader(path: str | os.PathLike[str], **options: Any) -> Reader:
+def open_reader(path: str | os.PathLike[str], *, checksum: bool = True, **options: Any) -> Reader:
     """Open a checkpoint of any known format.
 
     Args:
         path: the file, or the prefix or folder of a TF checkpoint.
+        checksum: hold values against the checksums of a TF checkpoint; without, damaged values can be read too.
         options: what the format's own reader takes besides; `kernel_order` says how an old Keras file has its kernels.
 
     Raises:
@@ -227,11 +235,16 @@ def open_reader(path: str | os.PathLike[str], **options: Any) -> Reader:
         FormatError: the file is damaged.
         OptionError: the format's reader has no such option.
     """
-    format, resolved, note = format_of_source(path)
+    with read_errors(_text(path)):
+        format, resolved, note = format_of_source(path)
     reader_class: Any = format.load_reader()
-    for option in options.keys() - inspect.signature(reader_class).parameters.keys():
+    known = inspect.signature(reader_class).parameters.keys()
+    for option in options.keys() - known:
         raise OptionError(f"{format.title} is read without the option `{option}`: `{resolved}`", got=option)
-    reader: Reader = reader_class(resolved, **options)
+    if not checksum and "verify_checksums" in known:
+        options["verify_checksums"] = False
+    with read_errors(resolved):
+        reader: Reader = reader_class(resolved, **options)
     reader.note = note or reader.note
     return reader
 
@@ -264,10 +277,13 @@ def open_writer(
     chosen = format_of_target(target, format, sharded="max_shard_size" in options)
     if not chosen.writer:
         raise OptionError(f"{chosen.title} is only read, not written: `{target}`")
-    for landmark in chosen.landmarks(target):
-        _check_target(landmark, force)
+    remove_dead(target)
+    check = partial(_check_targets, chosen, target, force)
+    check()
     with write_errors(target):
         writer: Writer = _load(chosen.writer)(target, specs, metadata=metadata, **options)
+    # Once more when it takes its place: another process may have written it meanwhile.
+    writer.guard = check
     return writer
 
 
@@ -362,18 +378,9 @@ def _format_by_suffix(path: str) -> Format | None:
     return max(matches, key=lambda match: match[0])[1] if matches else None
 
 
-def _check_target(path: str, force: bool) -> None:
-    try:
-        mode = os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except (OSError, ValueError) as error:
-        raise OptionError(f"`{path}` cannot be a target: {error}") from error
-    file = Path(path)
-    if not file.is_file() and not file.is_symlink():
-        raise TargetExistsError(f"`{path}` cannot be replaced", expected="a regular file", got=kind_of(mode))
-    if not force:
-        raise TargetExistsError(f"`{path}` exists already", hint="add `--force` to replace it")
+def _check_targets(format: Format, target: str, force: bool) -> None:
+    for landmark in format.landmarks(target):
+        check_replaceable(landmark, force=force)
 
 
 def _text(path: str | os.PathLike[str]) -> str:

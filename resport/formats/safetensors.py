@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 from resport.dtypes import BY_NAME, BY_SAFETENSORS, to_numpy
 from resport.errors import FormatError
 from resport.formats.base import Buffer, Reader, write_errors
+from resport.formats.json_text import parse_json
 from resport.formats.positioned import pieces_at, read_at
 from resport.formats.registry import SAFETENSORS_MAX_HEADER_BYTES
 from resport.formats.single_file import SingleFileWriter
@@ -167,7 +168,7 @@ def _read_header(handle: int, size: int, path: str) -> tuple[dict[str, Any], int
         )
     if length > SAFETENSORS_MAX_HEADER_BYTES:
         raise FormatError(
-            f"the header of `{path}` is longer than safetensors allows",
+            f"the header of `{path}` is longer than any that is read",
             path=path,
             offset=0,
             expected=f"at most {SAFETENSORS_MAX_HEADER_BYTES} bytes",
@@ -179,26 +180,12 @@ def _read_header(handle: int, size: int, path: str) -> tuple[dict[str, Any], int
 
 def _parse_header(text: bytes, path: str) -> dict[str, Any]:
     try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=unique_keys)
-    except RecursionError:
-        raise FormatError(f"the header of `{path}` is nested too deeply", path=path, offset=8) from None
+        header = parse_json(text, unique=True)
     except ValueError as error:
-        # UnicodeDecodeError and JSONDecodeError are both of this class, as is what `unique_keys` raises.
         raise FormatError(f"the header of `{path}` is not valid JSON: {error}", path=path, offset=8) from error
     if not isinstance(header, dict) or not text.startswith(b"{"):
         raise FormatError(f"the header of `{path}` is not a JSON object", path=path, offset=8)
     return header
-
-
-def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a JSON object's dict; ``ValueError`` where a key stands in it twice."""
-    # Of two equal keys json keeps the last: two readers could see two different files.
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice!r} stands in it twice")
-    return result
 
 
 def _metadata(value: Any, path: str) -> dict[str, str]:

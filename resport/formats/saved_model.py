@@ -35,6 +35,7 @@ class SavedModelReader(Reader):
 
     Args:
         path: the folder, or the file ``saved_model.pb`` in it.
+        verify_checksums: whether values are checked against the checksums in the index of the variables.
 
     Attributes:
         producer: the TensorFlow that saved the model.
@@ -46,8 +47,9 @@ class SavedModelReader(Reader):
 
     format: ClassVar[str] = SAVED_MODEL_FORMAT
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, verify_checksums: bool = True) -> None:
         self.path = path
+        self._verify_checksums = verify_checksums
         folder = Path(path) if Path(path).is_dir() else Path(path).parent
         model = str(folder / SAVED_MODEL_FILE)
         _refuse_text(folder)
@@ -67,7 +69,7 @@ class SavedModelReader(Reader):
             version, graph = _parse_model(self._file)
         self.producer = f"tensorflow {version}" if version else None
         if has_index(prefix):
-            self._bundle = TensorBundleReader(prefix)
+            self._bundle = TensorBundleReader(prefix, verify_checksums=self._verify_checksums)
             self.manifest = self._bundle.manifest
             self.metadata = self._bundle.metadata
             self.files = (self._file.path, *self._bundle.files)

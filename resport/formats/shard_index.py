@@ -7,6 +7,7 @@ them. The index names files of its own folder and no others: a name with a folde
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -17,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from resport.errors import FormatError, OptionError
-from resport.formats.safetensors import unique_keys
+from resport.formats.json_text import JSON_MAX_BYTES, parse_json
 from resport.formats.source import regular_file_size
 from resport.tensors import TensorSpec
 
 SAFETENSORS_SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
-INDEX_MAX_BYTES = 64 << 20
-"""The indexes of the largest published models, with a hundred thousand tensors, have about 10 MB."""
+INDEX_MAX_BYTES = JSON_MAX_BYTES
 SHARD_DEFAULT_BYTES = 5_000_000_000
 SHARD_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors", re.S)
 
@@ -110,9 +110,7 @@ def read_index(path: str) -> ShardIndex:
             path=path,
         )
     try:
-        value = json.loads(Path(path).read_bytes().decode("utf-8"), object_pairs_hook=unique_keys)
-    except RecursionError:
-        raise FormatError(f"`{path}` is nested too deeply", path=path) from None
+        value = parse_json(Path(path).read_bytes(), unique=True)
     except OSError as error:
         raise FormatError(f"`{path}` cannot be read: {error.strerror or error}", path=path) from error
     except ValueError as error:
@@ -183,6 +181,13 @@ def existing_files(path: str) -> list[str]:
     return [
         f"{stem}{suffix}" for suffix in (SAFETENSORS_SUFFIX, INDEX_SUFFIX) if Path(f"{stem}{suffix}").exists()
     ] + shards
+
+
+def unused_count(files: Iterable[str], n_shards: int) -> int:
+    """The next larger number of shards that no file has in its name."""
+    matches = [SHARD_NAME.fullmatch(Path(file).name) for file in files]
+    taken = {int(match[3]) for match in matches if match}
+    return next(count for count in itertools.count(n_shards + 1) if count not in taken)
 
 
 def deal_out(specs: Iterable[TensorSpec], max_bytes: int) -> list[list[TensorSpec]]:

@@ -5,13 +5,9 @@ that the index names, and in no other. Where a shard is missing, the shapes of i
 can be listed, ``note`` says what is not, and reading says which shard is missing and which tensors need it.
 ``total_size`` is compared too, but a wrong one is only noted: nothing rests on it, and published ones are often wrong.
 
-Writing follows the order of the specs and is as all-or-nothing as several files can be. Each shard is a complete file
-under a temporary name. On commit
-1. all shards are put on disk under their temporary names;
-2. where one of them takes the name of an old shard, the old index is removed: from here on the path holds no checkpoint
-   rather than an old index over new values;
-3. the shards are renamed, then the index: with it the new checkpoint is there;
-4. what is left of an old one is removed: shards of another number, and the file in one piece, which loaders prefer.
+Writing follows the order of the specs. Each shard is a complete file in the staging folder; how they come to their
+places is told in ``publication``. At the end what is left of an old checkpoint is removed: the file in one piece, which
+loaders prefer, an index, and shards of another number.
 """
 
 from __future__ import annotations
@@ -22,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from resport.errors import FormatError, OptionError
-from resport.formats.atomic import remove_file, replace_file, temporary_path
+from resport.formats.atomic import remove_file
 from resport.formats.base import Buffer, Reader, Writer
 from resport.formats.damage import quoted
+from resport.formats.publication import Detour, publish_file, publish_files
 from resport.formats.safetensors import SafetensorsReader, SafetensorsWriter
 from resport.formats.shard_index import (
     INDEX_SUFFIX,
@@ -39,7 +36,9 @@ from resport.formats.shard_index import (
     shard_path,
     shards_of,
     target_stem,
+    unused_count,
 )
+from resport.formats.staging import Staging
 from resport.tensors import Manifest, TensorSpec
 
 if TYPE_CHECKING:
@@ -198,7 +197,7 @@ class ShardedSafetensorsWriter(Writer):
         ]
         self._shards: list[SafetensorsWriter] = []
         self._shard_of: dict[str, SafetensorsWriter] = {}
-        self._temporary = ""
+        self.staging = Staging(f"{stem}{SAFETENSORS_SUFFIX}")
         self._open_shards(targets, dealt)
 
     @classmethod
@@ -213,7 +212,7 @@ class ShardedSafetensorsWriter(Writer):
     def _open_shards(self, targets: Sequence[str], dealt: Sequence[Sequence[TensorSpec]]) -> None:
         try:
             for target, specs in zip(targets, dealt, strict=True):
-                writer = SafetensorsWriter(target, specs, metadata=self.metadata)
+                writer = SafetensorsWriter(target, specs, metadata=self.metadata, staging=self.staging)
                 self._shards.append(writer)
                 self._shard_of.update(dict.fromkeys((spec.name for spec in specs), writer))
         except BaseException:
@@ -226,37 +225,44 @@ class ShardedSafetensorsWriter(Writer):
             writer.amend_metadata(key, text)
 
     def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
-        self._shard_of[spec.name].write(spec.name, array)
+        self._shard_of[spec.name]._write(spec, array)
 
     def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
-        self._shard_of[spec.name].write_pieces(spec.name, pieces)
+        self._shard_of[spec.name]._write_pieces(spec, pieces)
 
-    def _commit(self) -> None:
-        if self._index:
-            weight_map = {name: Path(writer.path).name for name, writer in self._shard_of.items()}
-            self._temporary = temporary_path(self._index)
-            Path(self._temporary).write_bytes(encode_index(weight_map, self.manifest.nbytes))
-        old = {Path(file).name: file for file in existing_files(self.path)}
-        new = {Path(file).name for file in (*(writer.path for writer in self._shards), self._index) if file}
+    def _finish(self) -> None:
         for writer in self._shards:
-            writer.flush()
-        index_name = Path(self._index).name
-        if index_name in old and (new - {index_name}) & old.keys():
-            Path(self._temporary).chmod(Path(self._index).stat().st_mode & 0o7777)
-            remove_file(self._index)
-        for writer in self._shards:
-            writer.commit()
+            writer._finish()
         if self._index:
-            replace_file(self._temporary, self._index)
-        for stale in old.keys() - new:
-            remove_file(old[stale])
+            Path(self.staging.create(self._index)).write_bytes(self._encode_index([w.path for w in self._shards]))
 
-    def abort(self) -> None:
-        """Remove the temporary files. Aborting twice, or after a commit, does nothing."""
+    def _publish(self) -> None:
+        data = [writer.path for writer in self._shards]
+        if self._index:
+            publish_files(self.staging, data, self._index, self._detour)
+        else:
+            publish_file(self.staging, data[0])
+        new = {Path(file).name for file in (*data, self._index) if file}
+        # In this order: while there is an index, all that it names is there.
+        for old in existing_files(self.path):
+            if Path(old).name not in new:
+                remove_file(old)
+
+    def _detour(self) -> Detour:
+        stem, n_data = target_stem(self.path), len(self._shards)
+        count = unused_count(existing_files(self.path), n_data)
+        names = [shard_path(stem, shard, count) for shard in range(1, n_data + 1)]
+        return Detour(names, [], self._encode_index(names))
+
+    def _encode_index(self, shards: Sequence[str]) -> bytes:
+        """The index of a checkpoint whose shards have these paths."""
+        names = {writer.path: Path(shard).name for writer, shard in zip(self._shards, shards, strict=True)}
+        weight_map = {name: names[writer.path] for name, writer in self._shard_of.items()}
+        return encode_index(weight_map, self.manifest.nbytes)
+
+    def _close(self) -> None:
         for writer in self._shards:
-            writer.abort()
-        if self._temporary:
-            remove_file(self._temporary)
+            writer._close()
 
 
 def _has_index(path: str, dealt: Sequence[Sequence[TensorSpec]]) -> bool:

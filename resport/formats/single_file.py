@@ -6,9 +6,9 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 
-from resport.formats.atomic import remove_file, replace_file, temporary_path
-from resport.formats.base import Writer, write_errors
+from resport.formats.base import Writer
 from resport.formats.positioned import write_at
+from resport.formats.staging import Staging
 from resport.tensors import TensorSpec
 
 
@@ -19,6 +19,7 @@ class SingleFileWriter(Writer):
         path: the file.
         specs: every tensor that will be written.
         metadata: text to keep beside the tensors.
+        staging: where the file waits, if it is one of several that wait together.
 
     Raises:
         FormatError: what the layout cannot hold.
@@ -30,13 +31,14 @@ class SingleFileWriter(Writer):
         specs: Iterable[TensorSpec],
         *,
         metadata: Mapping[str, str] | None = None,
+        staging: Staging | None = None,
     ) -> None:
         super().__init__(os.fspath(path), specs, metadata=metadata)
         head = self._lay_out()
-        self._temporary = temporary_path(self.path)
+        self.staging = staging or Staging(self.path)
         self._handle = -1
         try:
-            self._handle = os.open(self._temporary, os.O_WRONLY | os.O_CLOEXEC)
+            self._handle = os.open(self.staging.create(self.path), os.O_WRONLY | os.O_CLOEXEC)
             self._write_at(head, 0)
         except BaseException:
             self.abort()
@@ -53,19 +55,8 @@ class SingleFileWriter(Writer):
     def _write_at(self, piece: bytes | memoryview, offset: int) -> None:
         write_at(self._handle, piece, offset)
 
-    def flush(self) -> None:
-        """Put on disk what has been written, so that ``commit`` only renames."""
-        with write_errors(self.path):
-            os.fsync(self._handle)
-
-    def _commit(self) -> None:
+    def _finish(self) -> None:
         self._close()
-        replace_file(self._temporary, self.path)
-
-    def abort(self) -> None:
-        """Remove the temporary file. Aborting twice, or after a commit, does nothing."""
-        self._close()
-        remove_file(self._temporary)
 
     def _close(self) -> None:
         if self._handle >= 0:

@@ -10,9 +10,11 @@ import difflib
 import itertools
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from resport.errors import FormatError, SourceNotFoundError, UnknownFormatError
+from resport.errors import FormatError, ResportError, SourceNotFoundError, UnknownFormatError
 
 HEAD_BYTES = 4096
 MAX_LISTED_ENTRIES = 10_000
@@ -50,6 +52,17 @@ def regular_file_size(path: str) -> int:
             got=kind_of(status.st_mode),
         )
     return status.st_size
+
+
+@contextmanager
+def read_errors(path: str) -> Iterator[None]:
+    """Say of which file the system's error is that reading it gave: no permission, a broken disk, a name too long."""
+    try:
+        yield
+    except ResportError:
+        raise
+    except OSError as error:
+        raise FormatError(f"`{path}` cannot be read: {error.strerror or error}", path=path) from error
 
 
 def kind_of(mode: int) -> str:

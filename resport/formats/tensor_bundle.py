@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
@@ -42,8 +43,9 @@ from resport.tensors import Manifest
 if TYPE_CHECKING:
     import numpy as np
 
-BUNDLE_MAX_INDEX_BYTES = 256 << 20
-"""An index with four million tensors; a larger file is something else."""
+BUNDLE_MAX_INDEX_BYTES = 24 << 20
+"""A network has some ten thousand tensors at most, of a hundred bytes each in the index."""
+BUNDLE_MAX_TENSORS = 100_000
 
 Part = tuple[tuple[tuple[int, int], ...], BundleEntry]
 """Start and stop on each axis of a partitioned tensor, and the entry of the data there."""
@@ -116,7 +118,7 @@ class TensorBundleReader(Reader):
         """The header and all entries, those of slices included, by key and in the order of the index."""
         if not Path(self._index_path).is_file():
             raise missing_index_error(self.path)
-        with LevelDBTable(self._index_path) as table:
+        with LevelDBTable(self._index_path, max_block_bytes=BUNDLE_MAX_INDEX_BYTES) as table:
             if table.size_bytes > BUNDLE_MAX_INDEX_BYTES:
                 raise FormatError(
                     f"`{self._index_path}` is too large for an index of tensors",
@@ -124,7 +126,13 @@ class TensorBundleReader(Reader):
                     got=f"{table.size_bytes} bytes",
                     path=self._index_path,
                 )
-            items = dict(table.items())
+            items = dict(islice(table.items(), BUNDLE_MAX_TENSORS + 1))
+        if len(items) > BUNDLE_MAX_TENSORS:
+            raise FormatError(
+                f"`{self._index_path}` has more entries than any network",
+                expected=f"at most {BUNDLE_MAX_TENSORS}",
+                path=self._index_path,
+            )
         if BUNDLE_HEADER_KEY not in items:
             raise FormatError(
                 f"`{self._index_path}` is no index of a V2 checkpoint, it has no header", path=self._index_path
@@ -166,6 +174,14 @@ class TensorBundleReader(Reader):
         if graph is None or graph.spec.dtype != "string" or not Path(self.shards[graph.shard]).is_file():
             return {key: key for key in self._entries}
         try:
+            if graph.size_bytes > BUNDLE_MAX_INDEX_BYTES:
+                raise FormatError(
+                    f"the object graph in `{self.shards[graph.shard]}` is too large",
+                    expected=f"at most {BUNDLE_MAX_INDEX_BYTES} bytes",
+                    got=f"{graph.size_bytes} bytes",
+                    path=self.shards[graph.shard],
+                    offset=graph.offset,
+                )
             data = b"".join(self._read_data(graph).reshape(-1))
             with located("the object graph", self.shards[graph.shard]):
                 return shown_names(self._entries, parse_object_graph(data))
@@ -247,7 +263,7 @@ def _find_parts(entry: BundleEntry, entries: Mapping[bytes, BundleEntry]) -> tup
         key = slice_key(spec.name, extents)
         part = entries.get(key)
         if part is None:
-            raise FormatError("the index does not have one of its slices", got=f"no slice {bounds}")
+            raise FormatError("the index does not have one of its slices", got=f"no slice {bounds}"[:200])
         shape = tuple(stop - start for start, stop in bounds)
         if part.slices or (part.spec.shape, part.spec.dtype) != (shape, spec.dtype):
             raise FormatError(

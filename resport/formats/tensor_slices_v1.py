@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from resport.errors import FormatError, OptionError
-from resport.formats.atomic import remove_file, replace_file, temporary_path
+from resport.formats.atomic import remove_file
 from resport.formats.base import Reader, Writer
 from resport.formats.bundle_data import empty_array
 from resport.formats.damage import located, quoted
@@ -34,6 +34,7 @@ from resport.formats.leveldb_table import LevelDBTable
 from resport.formats.leveldb_writer import TableWriter
 from resport.formats.protobuf import LENGTH_DELIMITED, bytes_field, encode_varint
 from resport.formats.source import not_found, regular_file_size
+from resport.formats.staging import Staging
 from resport.formats.tensor_proto import (
     TENSOR_PROTO_DTYPES,
     decode_tensor,
@@ -72,6 +73,7 @@ class TensorSlicesReader(Reader):
 
     Args:
         path: the file, one of its shards, their pattern (``NAME-?????-of-00002``), or the name in front of them.
+        verify_checksums: whether the blocks of the file are checked against their checksums.
 
     Attributes:
         missing: the shards that are not there.
@@ -83,7 +85,7 @@ class TensorSlicesReader(Reader):
 
     format: ClassVar[str] = V1_FORMAT
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, verify_checksums: bool = True) -> None:
         self.path = path
         self.files = shard_set(path).files
         self.missing = tuple(file for file in self.files if not os.path.lexists(file))
@@ -97,7 +99,7 @@ class TensorSlicesReader(Reader):
             for shard, file in enumerate(self.files):
                 if file not in self.missing:
                     regular_file_size(file)
-                    self._tables[shard] = LevelDBTable(file)
+                    self._tables[shard] = LevelDBTable(file, verify_checksums=verify_checksums)
                     metadata |= self._list_shard(shard, file)
         except BaseException:
             self.close()
@@ -206,14 +208,12 @@ class TensorSlicesWriter(Writer):
     def __init__(self, path: str, specs: Iterable[TensorSpec], *, metadata: Mapping[str, str] | None = None) -> None:
         super().__init__(path, specs, metadata=metadata)
         self._places: dict[str, tuple[int, int]] = {}
-        self._temporaries: list[str] = []
+        self.staging = Staging(path)
         try:
-            self._temporaries += [temporary_path(path)]
-            self._temporaries += [temporary_path(path)]
+            self._values_path, self._table_path = self.staging.create(), self.staging.create(path)
         except BaseException:
             self.abort()
             raise
-        self._values_path, self._table_path = self._temporaries
 
     @classmethod
     def problems(cls, manifest: Manifest) -> list[str]:
@@ -237,7 +237,7 @@ class TensorSlicesWriter(Writer):
                 file.write(piece)
             self._places[spec.name] = (start, file.tell() - start)
 
-    def _commit(self) -> None:
+    def _finish(self) -> None:
         keys = {_full_key(spec): spec for spec in self.manifest.values()}
         meta = encode_meta(self.manifest.values(), self.metadata)
         with Path(self._table_path).open("wb") as target, Path(self._values_path).open("rb") as values:
@@ -248,13 +248,7 @@ class TensorSlicesWriter(Writer):
                 head = _entry_head(keys[key], n_bytes)
                 table.add(key, _with_head(head, values, start, n_bytes), len(head) + n_bytes)
             table.finish()
-        replace_file(self._table_path, self.path)
         remove_file(self._values_path)
-
-    def abort(self) -> None:
-        """Remove the temporary files. Aborting twice, or after a commit, does nothing."""
-        for temporary in self._temporaries:
-            remove_file(temporary)
 
 
 def _full_extents(spec: TensorSpec) -> Slice:

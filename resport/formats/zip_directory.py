@@ -23,9 +23,9 @@ ZIP_STORED = 0
 ZIP_DEFLATED = 8
 ZIP_MAX_COMMENT_BYTES = 0xFFFF
 ZIP_MAX_NAME_BYTES = 0xFFFF
-ZIP_MAX_MEMBERS = 200_000
+ZIP_MAX_MEMBERS = 100_000
 """A network has some ten thousand tensors at most."""
-ZIP_MAX_DIRECTORY_BYTES = 64 << 20
+ZIP_MAX_DIRECTORY_BYTES = 24 << 20
 ZIP_LIMIT = 0xFFFFFFFF
 """The first size or offset for which four bytes are not enough."""
 ZIP_COUNT_LIMIT = 0xFFFF
@@ -42,6 +42,9 @@ _VERSION, _VERSION64 = 20, 45
 _EPOCH = (0, (1 << 5) | 1)
 """Midnight of 1 January 1980, the first time that a zip file can tell."""
 _ZIP64_EXTRA = 0x0001
+ZIP_DTYPE_EXTRA = int.from_bytes(b"Rp", "little")
+"""Number of the extra field in which resport names a dtype that numpy has not."""
+_KEPT_EXTRAS = frozenset({_ZIP64_EXTRA, ZIP_DTYPE_EXTRA})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class ZipMember:
         offset: where its header begins.
         data_offset: where its bytes begin.
         is_encrypted: whether a password is needed.
-        extra: fields of other programs, from their numbers to their bytes.
+        extra: the fields that mean something here, each once: their numbers and their bytes.
     """
 
     name: str
@@ -171,14 +174,18 @@ def _parse_entries(data: bytes, path: str) -> Iterator[ZipMember]:
 
 
 def _parse_extra(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The extra fields; raises ``struct.error`` for half a one."""
+    """The extra fields that mean something here, each once; raises ``struct.error`` for half a one."""
+    # Thousands of fields fit into one entry, and would take thirty times their bytes.
+    wanted = set(_KEPT_EXTRAS)
     position = 0
     while position < len(data):
         number, length = struct.unpack_from("<2H", data, position)
         position += 4
         (field,) = struct.unpack_from(f"{length}s", data, position)
         position += length
-        yield number, field
+        if number in wanted:
+            wanted.discard(number)
+            yield number, field
 
 
 def _with_zip64(values: tuple[int, int, int], extra: tuple[tuple[int, bytes], ...]) -> tuple[int, ...]:

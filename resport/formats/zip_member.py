@@ -16,7 +16,7 @@ from resport.formats.zip_directory import ZIP_DEFLATED, ZIP_STORED, ZipMember
 MEMBER_CHUNK_BYTES = 1 << 20
 MEMBER_MAX_RATIO = 1040
 """Deflate makes at most 1032 bytes of one; a member that claims more has not what it says."""
-MEMBER_BOMB_BYTES = 256 << 20
+MEMBER_BOMB_BYTES = 64 << 20
 MEMBER_BOMB_RATIO = 100
 """Weights hardly shrink, and zeros shrink a thousandfold: that many zeros in one tensor are no weights."""
 

@@ -144,9 +144,8 @@ def detect(
         DetectError: no family explains half of the names, or two explain them alike.
         OptionError: no family has the variant.
     """
-    outlines = outlines_of(tables)
-    if variant is not None and not any(variant in outline.variants for outline in outlines):
-        known = ", ".join(name for outline in outlines for name in outline.variants)
+    if variant is not None and not any(variant in outline.variants for outline in outlines_of(tables)):
+        known = ", ".join(name for outline in outlines_of(tables) for name in outline.variants)
         raise OptionError(f"there is no variant `{variant}`", expected=known, got=variant, hint="resport mappings list")
     found = candidates(manifest, tables, variant=variant, dialect=dialect)
     if not found or (found[0].score < DETECTION_MIN_SCORE and variant is None):

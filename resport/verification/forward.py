@@ -108,7 +108,22 @@ class NetworkSide:
 
         key = repr((self.variant, self.dialect, sorted(self.options.items()), self.graph))
         is_keras = self.graph is not None or bool(find_builder(self.variant, self.dialect).end_points)
-        return pool.network(key, self.open, dtype, self.read, is_one_for_both=is_keras)
+
+        def open_one(dtype: str) -> Network:
+            return self._widened(pool, key) if dtype == "float64" and not is_keras else self.open(dtype)
+
+        return pool.network(key, open_one, dtype, self.read, is_one_for_both=is_keras)
+
+    def _widened(self, pool: NetworkPool, key: str) -> Network:
+        """The network in float64, made of the one in float32 where both are going to be run."""
+        from resport.architectures.slim_network import SlimNetwork
+        from resport.architectures.slim_widened import can_widen, widened_network
+
+        if pool is self.pool:
+            narrow = pool.built(key, self.open, "float32")
+            if isinstance(narrow, SlimNetwork) and can_widen(narrow):
+                return widened_network(narrow)
+        return self.open("float64")
 
     def _outputs(self, network: Network, dtype: str, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         step = -1 if self.is_reversed else 1

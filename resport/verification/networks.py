@@ -49,16 +49,25 @@ class NetworkPool:
         Raises:
             OptionError: a tensor is missing, or doesn't fit the network.
         """
-        built = "float64" if is_one_for_both else dtype
-        if (key, built) not in self._open:
-            self._open[key, built] = self._stack.enter_context(open_one(built))
-        network = self._open[key, built]
+        network = self.built(key, open_one, "float64" if is_one_for_both else dtype)
         if isinstance(network, ComputesInBoth):
             network.compute_in(dtype)
         if self._loaded.get(id(network)) is not read:
             network.load(read)
             self._loaded[id(network)] = read
         return network
+
+    def built(self, key: str, open_one: Callable[[str], Network], dtype: str) -> Network:
+        """A network that was built in a dtype, with or without values.
+
+        Args:
+            key: what tells it from other networks, the dtype aside.
+            open_one: builds it in a dtype.
+            dtype: what it is built in.
+        """
+        if (key, dtype) not in self._open:
+            self._open[key, dtype] = self._stack.enter_context(open_one(dtype))
+        return self._open[key, dtype]
 
     def forget_values(self, network: Network) -> None:
         """Load the values again the next time."""

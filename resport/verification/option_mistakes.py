@@ -15,7 +15,7 @@ from resport.verification.workbench import Align, Change, Outputs, View, Workben
 if TYPE_CHECKING:
     import numpy as np
 
-REDUCED = ("float16", "bfloat16")
+REDUCED = ("bfloat16", "float16")
 BACKGROUND = "background-kept"
 
 
@@ -63,13 +63,20 @@ def _rounded(bench: Workbench, dtype: str) -> Mistake:
             rounded[tensor.name] = value.astype(to_numpy(dtype)).astype(value.dtype)
         return Change(rounded)
 
-    options = replace(bench.pair.options, dtype=dtype)
+    def undo(view: View) -> Change | None:
+        if not bench.pair.options.fold:
+            return Change(options=replace(bench.pair.options, dtype=dtype))
+        # A fold comes first and is rounded then: what the source is rounded to tells nothing.
+        expected = {tensor.name: view.bench.expected(tensor.name) for tensor in floating}
+        is_rounded = all((value.astype(to_numpy(dtype)) == view.value(name)).all() for name, value in expected.items())
+        return Change(expected) if is_rounded else None
+
     return Mistake(
         dtype,
         f"the target's values are rounded to {dtype}",
         frozenset(tensor.name for tensor in floating),
         make,
-        lambda view: Change(options=options),
+        undo,
         f"`--dtype {dtype}` if that is meant, or convert again without rounding",
     )
 

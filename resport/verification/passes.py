@@ -74,7 +74,8 @@ def run_passes(pair: Pair, weights: WeightsResult, options: PassOptions) -> Pass
         progress=options.progress,
     )
     constant = constant_vectors(pair)
-    is_probed = bool(constant) if options.probe is None else options.probe
+    # A fold rounds, and what float32's noise hides then shows in the probe, which rounds nothing.
+    is_probed = bool(constant) or pair.options.fold if options.probe is None else options.probe
     probe = None
     if is_probed:
         smaller = probe_sizes(sizes, source)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from resport.conversion.provenance import sha256_of
 from resport.dtypes import BY_NAME
 from resport.errors import ChecksumError, FormatError, SourceNotFoundError
-from resport.formats.safetensors import SafetensorsReader, unique_keys
+from resport.formats.json_text import unique_keys
+from resport.formats.safetensors import SafetensorsReader
 from resport.formats.source import regular_file_size
 from resport.tensors import TensorSpec
 from resport.verification.recording import KeptOutput, KeptPass
@@ -171,12 +172,16 @@ def _side(fields: Fields) -> StoredSide:
 
 
 def _builder_options(fields: Fields) -> dict[str, Any]:
-    """Options of a builder: plain values, and no number that a network of it would be too large with."""
-    options = fields.all_of((str, bool, int, float, type(None)))
+    """Options of a builder: plain values or lists of them, and no number that makes a network too large."""
+    options = fields.all_of((str, bool, int, float, list, type(None)))
     for key, value in options.items():
-        if not isinstance(value, str | None) and abs(value) > LARGEST_BUILD_NUMBER:
-            raise fields.fault(f"has no valid `{key}`", expected=f"at most {LARGEST_BUILD_NUMBER}", got=value)
-    return options
+        for each in value if isinstance(value, list) else [value]:
+            if not isinstance(each, str | int | float | None) or (
+                isinstance(each, int | float) and not abs(each) <= LARGEST_BUILD_NUMBER
+            ):
+                expected = f"plain values, at most {LARGEST_BUILD_NUMBER}"
+                raise fields.fault(f"has no valid `{key}`", expected=expected, got=each)
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
 
 
 def _tensor(name: str, fields: Fields) -> StoredTensor:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Self
 from resport.architectures.graph_edits import Edit, Editor, PoolPadding, editor
 from resport.conversion.stream import moved, stream
 from resport.mapping import Plan, PlanOptions, plan_conversion
-from resport.tensors import Manifest, TensorSpec
+from resport.tensors import Manifest
+from resport.verification.end_points import relative_difference
 from resport.verification.forward import NetworkSide, random_images
-from resport.verification.networks import Read
-from resport.verification.pairing import Pair, source_side, target_side
-from resport.verification.probe import random_source
+from resport.verification.networks import NetworkPool, Read
+from resport.verification.pairing import Pair, source_side
+from resport.verification.probe import probe_sides, random_source, widened
 from resport.verification.target_tensors import TargetTensor, describe_tensors
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ class Workbench:
         self._plan = cache(self._make_plan)
 
     def __enter__(self) -> Self:
-        target = self.sides[1]
+        source, target = self.sides
+        # The source is run again for each other reading of it that is tried.
+        self._pool = source.pool or self._stack.enter_context(NetworkPool())
         network = self._stack.enter_context(target.open("float64"))
         network.load(target.read)
         self.editor: Editor = editor(network)
@@ -146,7 +149,7 @@ class Workbench:
             if options == self.pair.options
             else replace(self.pair, options=options, plan=self._make_plan(options))
         )
-        side = replace(self.sides[0], read=source_side(pair, self._stored).read)
+        side = replace(self.sides[0], read=source_side(pair, self._stored).read, pool=self._pool)
         return side.run("float64", self._batches)
 
     def outputs(self, change: Change, only: Sequence[str] | None = None) -> list[dict[str, np.ndarray]]:
@@ -209,24 +212,6 @@ class View:
         return self.change.edits.get(name, self.bench.site_values[name])
 
 
-def relative_difference(expected: np.ndarray, actual: np.ndarray) -> float:
-    """The largest difference over the reference's largest value; what isn't finite or has another shape is infinite."""
-    import numpy as np
-
-    if expected.shape != actual.shape or not (np.isfinite(expected).all() and np.isfinite(actual).all()):
-        return float("inf")
-    largest = float(np.abs(expected - actual).max(initial=0.0))
-    span = float(np.abs(expected).max(initial=0.0))
-    return largest / span if span else (0.0 if largest == 0 else float("inf"))
-
-
-def widened(plan: Plan) -> Plan:
-    """A plan whose targets are float64, so that nothing is rounded."""
-    moves = tuple(replace(move, targets=tuple(map(_wide, move.targets))) for move in plan.moves)
-    fills = tuple(replace(fill, target=_wide(fill.target)) for fill in plan.fills)
-    return replace(plan, moves=moves, fills=fills, targets=Manifest(map(_wide, plan.targets.values())))
-
-
 def probing_bench(
     pair: Pair, source: NetworkSide, target: NetworkSide, input_sizes: Sequence[int], *, limit: float, seed: int = 0
 ) -> Workbench:
@@ -240,19 +225,15 @@ def probing_bench(
         limit: relative difference above which two end points differ.
         seed: of weights and images.
     """
-    values = random_source(pair, seed)
-    made = {spec.name: array for spec, array in stream(widened(pair.plan), values)}
+    virtual = replace(pair, plan=widened(pair.plan), options=replace(pair.options, dtype=None))
+    made_source, made_target = probe_sides(pair, seed)
     return Workbench(
-        pair,
-        replace(source, read=source_side(pair, values).read),
-        replace(target, read=target_side(pair, made.__getitem__).read),
+        virtual,
+        replace(source, read=made_source.read),
+        replace(target, read=made_target.read),
         input_sizes,
         limit=limit,
         seed=seed,
-        stored=values,
+        stored=random_source(pair, seed),
         is_wide=True,
     )
-
-
-def _wide(spec: TensorSpec) -> TensorSpec:
-    return TensorSpec(spec.name, spec.shape, "float64")

@@ -142,9 +142,7 @@ def test_what_feeds_an_end_point_and_what_does_not_fit(dialect: str) -> None:
         first = usual.feeding("conv1")
         assert first & set(usual.names) == set(usual.names[:2])
         unit = usual.feeding("block1/unit_1/bottleneck_v2") - usual.feeding("block1/unit_1/bottleneck_v2/conv3")
-        assert {name.replace("0_conv", "shortcut").rpartition("/")[0].rpartition("/")[2] for name in unit} <= {
-            "shortcut", "conv2_block1_shortcut", ""
-        }  # fmt: skip
+        assert all("shortcut" in name or "_0_conv" in name for name in unit)
         assert unit & set(usual.names) and set(usual.names) <= usual.feeding("logits")
         strided = next(site for site in usual.sites.convolutions if site.value == 1 and site.size > 1)
         before = usual.run(EVEN)

@@ -45,12 +45,13 @@ def table(rows: list[list[str]]) -> str:
 
 TABLES = {"formats": formats_table, "dtypes": dtypes_table}
 FIGURES = {
-    "An index of at most 256 MiB": tensor_bundle.BUNDLE_MAX_INDEX_BYTES == 256 << 20,
-    "at most 100,000,000 bytes": registry.SAFETENSORS_MAX_HEADER_BYTES == 100_000_000,
-    "An index of at most 64 MiB": shard_index.INDEX_MAX_BYTES == 64 << 20,
+    "An index of at most 24 MiB and": tensor_bundle.BUNDLE_MAX_INDEX_BYTES == 24 << 20,
+    "and 100,000 entries": tensor_bundle.BUNDLE_MAX_TENSORS == 100_000,
+    "A header of at most 24 MiB": registry.SAFETENSORS_MAX_HEADER_BYTES == 24 << 20,
+    "An index of at most 24 MiB, whose": shard_index.INDEX_MAX_BYTES == 24 << 20,
     "at most 512 shards": sharded_safetensors.MAX_WRITTEN_SHARDS == 512,
-    "200,000 members": zip_directory.ZIP_MAX_MEMBERS == 200_000,
-    "64 MiB of zip directory": zip_directory.ZIP_MAX_DIRECTORY_BYTES == 64 << 20,
+    "100,000 members": zip_directory.ZIP_MAX_MEMBERS == 100_000,
+    "24 MiB of zip directory": zip_directory.ZIP_MAX_DIRECTORY_BYTES == 24 << 20,
     "64 KiB of header": npy_header.NPY_MAX_HEADER_BYTES == 64 << 10,
 }
 

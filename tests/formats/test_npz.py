@@ -18,7 +18,7 @@ import pytest
 from resport.conversion import inspect
 from resport.dtypes import to_numpy
 from resport.errors import ChecksumError, FormatError, OptionError, ResportError, SourceNotFoundError
-from resport.formats import npz, open_reader, zip_directory
+from resport.formats import open_reader, zip_directory
 from resport.formats.npy_header import encode_npy_header, npy_header_bytes, parse_npy_header
 from resport.formats.npz import NpzReader, NpzWriter
 from resport.formats.zip_directory import ZIP_STORED, ZipMember, encode_directory, encode_local
@@ -283,7 +283,7 @@ def test_dtypes_beside_numpy_come_back_and_numpy_sees_their_bytes(tmp_path: Path
 @pytest.mark.parametrize("stored_as", ["float8_e5m2", "float32", "string", "nonsense", "\xff"])
 def test_a_dtype_field_that_contradicts_the_header(tmp_path: Path, stored_as: str) -> None:
     data = npy(np.ones(3, "V2"))
-    extra = ((npz.NPZ_DTYPE_EXTRA, stored_as.encode("latin-1")),)
+    extra = ((zip_directory.ZIP_DTYPE_EXTRA, stored_as.encode("latin-1")),)
     member = ZipMember("a.npy", ZIP_STORED, zlib.crc32(data), len(data), len(data), 0, extra=extra)
     local = encode_local(member) + data
     (tmp_path / "m.npz").write_bytes(local + encode_directory([member], len(local), b""))

@@ -332,11 +332,12 @@ def test_what_is_replaced_goes(tmp_path: Path, old: str, new: str, monkeypatch: 
         assert_same_bits(load("./model.safetensors")[name], array)
 
 
-@pytest.mark.parametrize("failing", range(6))
+@pytest.mark.parametrize("failing", range(9))
 def test_a_commit_that_fails_leaves_no_mixture(tmp_path: Path, failing: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At every rename: what can be read afterwards is all old or all new, or nothing."""
+    """At every rename: what can be read afterwards is all old or all new."""
     old, new = some_tensors(1), some_tensors(2)
     store(tmp_path / INDEX, old, max_shard_size=140)
+    n_shards = len(names(tmp_path)) - 1
     rename, n_renames = Path.replace, 0
 
     def replace(self: Path, target: Path | str) -> Path:
@@ -351,13 +352,11 @@ def test_a_commit_that_fails_leaves_no_mixture(tmp_path: Path, failing: int, mon
         try:
             store(tmp_path / INDEX, new, max_shard_size=140, force=True)
         except KeyboardInterrupt:
-            assert failing < 5
+            assert failing < n_shards + 2
     assert not any(name.endswith(".partial") for name in names(tmp_path))
-    if (tmp_path / INDEX).exists():
-        loaded = load(tmp_path / INDEX)
-        assert failing == 5
-        for name, array in new.items():
-            assert_same_bits(loaded[name], array)
+    loaded = load(tmp_path / INDEX)
+    for name, array in (new if failing else old).items():
+        assert_same_bits(loaded[name], array)
 
 
 def test_a_commit_that_fails_with_other_names_leaves_the_old_one(
@@ -376,24 +375,24 @@ def test_a_commit_that_fails_with_other_names_leaves_the_old_one(
         assert_same_bits(load(tmp_path / INDEX)[name], array)
 
 
-def test_values_are_on_disk_before_the_old_checkpoint_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_are_on_disk_before_anything_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store(tmp_path / INDEX, some_tensors(1), max_shard_size=140)
-    sync, unlink, n_synced = os.fsync, Path.unlink, [0]
-    when_removed = []
+    n_files = len(names(tmp_path))
+    sync, rename, synced, before_first = os.fsync, Path.replace, [], []
 
     def fsync(handle: int) -> None:
-        n_synced[0] += 1
+        synced.append(os.fstat(handle).st_ino)
         sync(handle)
 
-    def remove(self: Path, *arguments: Any) -> None:
-        if self.name == INDEX:
-            when_removed.append(n_synced[0])
-        unlink(self, *arguments)
+    def replace(self: Path, target: Path | str) -> Path:
+        before_first.append(len(set(synced)))
+        return rename(self, target)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(Path, "unlink", remove)
+    monkeypatch.setattr(Path, "replace", replace)
     store(tmp_path / INDEX, some_tensors(2), max_shard_size=140, force=True)
-    assert when_removed == [4]
+    # The files, the index that goes before the last one, and the folder.
+    assert before_first[0] == n_files + 2
 
 
 def test_too_many_shards(tmp_path: Path) -> None:

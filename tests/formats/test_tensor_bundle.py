@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 
 from resport.dtypes import BY_TENSORFLOW, OPAQUE, to_numpy
 from resport.errors import ChecksumError, FormatError, OptionError, SourceNotFoundError
-from resport.formats import bundle_writer, tensor_bundle
+from resport.formats import tensor_bundle
 from resport.formats.bundle_entry import BundleEntry, encode_entry, parse_entry
 from resport.formats.bundle_writer import TensorBundleWriter, lay_out
 from resport.formats.leveldb_table import LevelDBTable, mask_crc32c
@@ -169,35 +170,31 @@ def test_replacing_leaves_no_old_shard(tmp_path: Path, before: int, after: int) 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 1), (1, 2), (3, 3)])
 def test_a_stop_at_any_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, after: int) -> None:
-    """Wherever a commit stops, the path holds the old checkpoint, the new one, or none; never a mixture."""
+    """Wherever a commit stops, the path holds the old checkpoint or the new one, never a mixture."""
     old, new = some_tensors(1), some_tensors(2)
-    replace_file, seen = bundle_writer.replace_file, set()
+    replace, seen = Path.replace, []
     for stop in range(after + 2):
         calls = iter(range(99))
 
-        def replace_or_stop(source: str, target: str, stop: int = stop, calls: Iterator[int] = calls) -> None:
+        def replace_or_stop(self: Path, target: Path | str, stop: int = stop, calls: Iterator[int] = calls) -> Path:
             if next(calls) == stop:
                 raise KeyboardInterrupt
-            replace_file(source, target)
+            return replace(self, target)
 
         folder = tmp_path / str(stop)
         folder.mkdir()
         prefix = save(folder / "m", old, n_shards=before)
-        monkeypatch.setattr(bundle_writer, "replace_file", replace_or_stop)
-        try:
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(Path, "replace", replace_or_stop)
             save(prefix, new, n_shards=after)
-        except KeyboardInterrupt:
-            pass
-        monkeypatch.setattr(bundle_writer, "replace_file", replace_file)
         assert not list(folder.glob(".*.partial"))
-        try:
-            found = load(prefix)
-        except SourceNotFoundError:
-            seen.add("none")
-            continue
-        seen.add("new" if found["conv1/biases"].tobytes() == new["conv1/biases"].tobytes() else "old")
-        assert_same(found, new if "new" in seen else old)
-    assert seen == ({"none", "new"} if before == after else {"old", "new"})
+        found = load(prefix)
+        seen.append("new" if found["conv1/biases"].tobytes() == new["conv1/biases"].tobytes() else "old")
+        assert_same(found, new if seen[-1] == "new" else old)
+        save(prefix, old, n_shards=before)
+        assert len(list(folder.iterdir())) == before + 1
+    # One rename makes the difference.
+    assert (seen[0], seen[-1], "".join(seen).count("oldnew")) == ("old", "new", 1)
 
 
 def test_permissions_are_kept(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ def test_agreement_of_classes() -> None:
     found = difference(expected, exchanged, "logits")
     # The first image has another best class among the same five; the second has another best five too.
     assert (found.top1_agreement, found.top5_agreement) == (0.0, 0.5)
+    fifth = np.array([[9.0, 8, 7, 6, 0, 5, 1], [0, 1, 2, 3, 4, 5, 6]])
+    assert difference(expected, fifth, "logits").top5_agreement == 0.5
     assert difference(expected, expected, "predictions").top1_agreement == 1.0
     assert difference(expected[:, :5], exchanged[:, :5], "logits").top5_agreement is None
     assert difference(expected, exchanged, "global_pool").top1_agreement is None

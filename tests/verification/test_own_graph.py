@@ -43,6 +43,10 @@ def test_a_description_is_reduced_to_what_computes() -> None:
     assert own_graph_size(describe_own_graph(model(layer("Flatten")), 64)) == 40
 
 
+def test_a_layer_is_as_wide_as_the_widest_tensor_at_most() -> None:
+    assert settings_of(describe_own_graph(model(layer("Conv2D", filters=2048)), 2048))["filters"] == 2048
+
+
 def test_what_keras_2_wrote_is_understood() -> None:
     first = layer("InputLayer", batch_input_shape=[None, 40, 40, 3])
     norm = layer("BatchNormalization", axis=[3], epsilon=1e-3)
@@ -61,7 +65,7 @@ def test_what_keras_2_wrote_is_understood() -> None:
         (model(layer("Lambda", function="os.system")), "no stock layer"),
         (model(layer("Functional", layers=[])), "no stock layer"),
         (model(layer("TorchModuleWrapper", module="gASV")), "no stock layer"),
-        (model(layer("Dense", units=10**9)), "`units`"),
+        (model(layer("Dense", units=65)), "`units`"),
         (model(layer("ZeroPadding2D", padding=[[10**6, 0], [0, 0]])), "`padding`"),
         (model(layer("Activation", activation={"class_name": "__lambda__", "config": {}})), "`activation`"),
         (model({**layer("ReLU"), "inbound_nodes": [{"args": [{"class_name": "__lambda__"}]}]}), "something else"),

@@ -113,17 +113,15 @@ def test_options_of_the_builders(slim: Path, keras: Path, table: Path) -> None:
 
 
 def test_thorough_noise(slim: Path, keras: Path, table: Path) -> None:
-    def noise_of(source: Path, target: Path) -> dict[str, float]:
-        forward = verify(source, target, table, thorough=True).forward
-        assert forward is not None and forward.is_equal
-        assert forward.noise_floor == max(each.max_rel_diff for each in forward.noise)
-        return {each.what: each.max_rel_diff for each in forward.noise}
-
-    usual = {"float64 against float32", "each image alone"}
-    assert set(noise_of(slim, keras)) == usual | {"one thread", "kernels of the graph as it was built"}
-    compiled = noise_of(keras, slim)
-    assert set(compiled) == usual | {"XLA's kernels"}
-    assert 0 < compiled["XLA's kernels"] < 1e-4
+    forward = verify(slim, keras, table, thorough=True).forward
+    assert forward is not None and forward.is_equal
+    assert forward.noise_floor == max(each.max_rel_diff for each in forward.noise) > 0
+    assert [each.what for each in forward.noise] == [
+        "float64 against float32",
+        "each image alone",
+        "one thread",
+        "kernels of the graph as it was built",
+    ]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float8_e4m3fn"])
