@@ -23,8 +23,8 @@ from resport.formats.protobuf import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT,
 MESSAGE_WINDOW_BYTES = 1 << 16
 """Read at once while fields are looked for; a large value is skipped and never read."""
 
-MESSAGE_MAX_FIELDS = 1_000_000
-"""Looked at in one file: a graph of ten thousand nodes has some hundred thousand, and each takes a microsecond."""
+MESSAGE_MAX_FIELDS = 600_000
+"""Looked at in one file: a graph of ten thousand nodes has some two hundred thousand, each takes microseconds."""
 MESSAGE_MAX_TEXT_BYTES = 1 << 16
 """Of one text: the name of a node, an operation or an input."""
 MESSAGE_MAX_TEXTS_BYTES = 32 << 20

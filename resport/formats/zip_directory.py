@@ -25,6 +25,8 @@ ZIP_MAX_COMMENT_BYTES = 0xFFFF
 ZIP_MAX_NAME_BYTES = 0xFFFF
 ZIP_MAX_MEMBERS = 100_000
 """A network has some ten thousand tensors at most."""
+ZIP_MAX_EXTRAS = 64
+"""Extra fields of a member; programs write a handful."""
 ZIP_MAX_DIRECTORY_BYTES = 24 << 20
 ZIP_LIMIT = 0xFFFFFFFF
 """The first size or offset for which four bytes are not enough."""
@@ -174,15 +176,18 @@ def _parse_entries(data: bytes, path: str) -> Iterator[ZipMember]:
 
 
 def _parse_extra(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The extra fields that mean something here, each once; raises ``struct.error`` for half a one."""
-    # Thousands of fields fit into one entry, and would take thirty times their bytes.
+    """The extra fields that mean something here, each once; raises ``struct.error`` for half a one, or too many."""
+    # Thousands of fields fit into one entry: to keep them takes thirty times their bytes, to pass over them, seconds.
     wanted = set(_KEPT_EXTRAS)
-    position = 0
+    position = n_fields = 0
     while position < len(data):
         number, length = struct.unpack_from("<2H", data, position)
         position += 4
         (field,) = struct.unpack_from(f"{length}s", data, position)
         position += length
+        n_fields += 1
+        if n_fields > ZIP_MAX_EXTRAS:
+            raise struct.error("more extra fields than any program writes")
         if number in wanted:
             wanted.discard(number)
             yield number, field

@@ -216,9 +216,7 @@ def npz_with_countless_extra_fields(folder: Path) -> Path:
             member = zipfile.ZipInfo(f"{number}.npy")
             member.extra = struct.pack("<2H", 0x5A5A, 0) * 16_000
             archive.writestr(member, npy(np.ones(1)))
-    content = bytearray((folder / "m.npz").read_bytes())
-    content[content.rindex(b"PK\1\2")] = 0
-    return put(folder / "m.npz", bytes(content))
+    return folder / "m.npz"
 
 
 @refused
