@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from resport.verification.diagnosis import diagnose
 from resport.verification.findings import Finding
 from resport.verification.keras_side import KerasModelSide
+from resport.verification.networks import NetworkPool
 from resport.verification.own_forward import OwnSide
 from resport.verification.pairing import NetworkOptions, Pair
 from resport.verification.report import ForwardResult, WeightsResult
@@ -30,11 +31,13 @@ class FixedSide:
         side: the network.
         names: the name of each end point in the target by its own; None where they are the same.
         read: not used; the bench puts another one in.
+        pool: not used; the network is open as long as its owner wants.
     """
 
     side: OwnSide
     names: Mapping[str, str] | None = None
     read: Callable[[str], np.ndarray] | None = field(default=None, compare=False)
+    pool: NetworkPool | None = field(default=None, compare=False)
 
     def run(self, dtype: str, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """The end points by the target's names."""

@@ -383,7 +383,7 @@ def test_no_list_of_tensors(tmp_path: Path, items: list[tuple[bytes, bytes]]) ->
 
 
 @pytest.mark.parametrize(
-    "shape", [(1 << 40,), (1 << 20, 1 << 20), (1 << 62, 4), (30_000_000,), (0, 1 << 62), (1,) * 99]
+    "shape", [(1 << 40,), (1 << 20, 1 << 20), (1 << 62, 4), (30_000_000,), (0, 1 << 62), (1,) * 64]
 )
 def test_a_shape_without_values(tmp_path: Path, shape: tuple[int, ...]) -> None:
     for n_pieces in (1, 2):
