@@ -28,24 +28,23 @@ import resport
 from resport.conversion import initialize
 from resport.formats import open_reader
 from resport.mapping import PlanOptions, shipped_tables
-from resport.verification.end_points import relative_difference
-from resport.verification.findings import MutantResult
-from resport.verification.forward import FORWARD_FLOAT64_LIMIT, compare_forward
-from resport.verification.mistakes import KINDS
-from resport.verification.networks import NetworkPool
-from resport.verification.pairing import NetworkOptions, Pair, paired, source_side, target_side
-from resport.verification.self_test import (
+from resport.verification.forward.end_points import relative_difference
+from resport.verification.forward.forward import FORWARD_FLOAT64_LIMIT, compare_forward
+from resport.verification.forward.networks import NetworkPool
+from resport.verification.forward.sizes import self_test_sizes
+from resport.verification.mistakes.findings import MutantResult
+from resport.verification.mistakes.kinds import KINDS
+from resport.verification.mistakes.self_test import (
     FORWARD,
     HIDDEN,
     PROBE,
     Mutant,
-    clean_limit,
     is_sure,
     judge_mutant,
     make_mutants,
-    self_test_sizes,
 )
-from resport.verification.workbench import Change, Workbench, probing_bench
+from resport.verification.mistakes.workbench import Change, Workbench, probing_bench
+from resport.verification.pairing import NetworkOptions, Pair, paired, source_side, target_side
 from tests.tiny import write_values
 
 N_CLASSES = 11
@@ -122,7 +121,7 @@ def measure(case: Case, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, made_pair(case, Path(folder)) as pair:
         source, target = source_side(pair), target_side(pair)
         sizes = self_test_sizes(source)
-        limit = clean_limit(pair, source, sizes, seed)
+        limit = FORWARD_FLOAT64_LIMIT
         with Workbench(pair, source, target, sizes, limit=limit, seed=seed) as bench:
             for kind, mutant in make_mutants(bench, list(KINDS), seed):
                 print(case.variant, kind, file=sys.stderr, flush=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from resport.verification.evidence import EndPointDifference, ForwardResult, Noise
-from resport.verification.findings import Finding, MutantResult, SelfTestResult
+from resport.verification.forward.evidence import EndPointDifference, ForwardResult, Noise
+from resport.verification.mistakes.findings import Finding, MutantResult, SelfTestResult
 from resport.verification.record import ComparedTensor, Record
 from resport.verification.report import Side, TensorDifference, VerificationReport, WeightsResult
 

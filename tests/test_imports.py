@@ -22,8 +22,9 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
-CORE = {"errors", "dtypes", "tensors"}
+CORE = {"lazy", "errors", "dtypes", "tensors"}
 LAYERS: dict[str, set[str]] = {
+    "lazy": set(),
     "errors": set(),
     "dtypes": {"errors"},
     "tensors": {"errors", "dtypes"},
@@ -42,6 +43,15 @@ LAYERS: dict[str, set[str]] = {
 FRAMEWORKS = {"tensorflow", "keras", "tf_keras", "tf_slim", "matplotlib"}
 GUESTS = {"architectures", "verification"}
 """The parts that may import a framework, inside functions."""
+
+VERIFICATION: dict[str, set[str]] = {
+    "forward": set(),
+    "mistakes": {"forward", "pairing", "probe", "report", "weights"},
+    "own_networks": {"forward", "mistakes", "pairing", "report", "weights"},
+    "references": {"environment", "forward", "pairing", "report", "weights"},
+    "page": {"report", "saving"},
+}
+"""For each folder of ``verification`` what else of it the folder may import; the modules beside them hold them together."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +144,19 @@ def problems(folder: Path) -> list[str]:
 
 def test_imports_run_one_way(root: Path) -> None:
     assert problems(root / "resport") == []
+
+
+def test_the_folders_of_verification_rest_on_what_they_may(root: Path) -> None:
+    folder = root / "resport" / "verification"
+    assert {path.parent.name for path in folder.glob("*/__init__.py")} == set(VERIFICATION)
+    wrong = [
+        f"{file.relative_to(folder)}:{entry.line}: {entry.module}"
+        for name, allowed in VERIFICATION.items()
+        for file in sorted((folder / name).rglob("*.py"))
+        for entry in imports(file, f"resport.verification.{name}")
+        if (inner := re.match(r"resport\.verification\b\.?(\w*)", entry.module)) and inner[1] not in allowed | {name}
+    ]
+    assert wrong == []
 
 
 SOUND = {

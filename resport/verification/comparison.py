@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from resport.conversion.reading import open_both, reading_options
-from resport.conversion.target import check_complete
 from resport.dtypes import OPAQUE
 from resport.formats import Reader
 from resport.verification.report import DIFFERENT, EQUAL, TensorDifference
@@ -60,6 +59,7 @@ def diff(
     *,
     kernel_order: str | None = None,
     deviation_epsilon: float | None = None,
+    checksum: bool = True,
 ) -> DiffReport:
     """Compare two checkpoints by name, whatever their formats.
 
@@ -68,6 +68,7 @@ def diff(
         b: another one.
         kernel_order: how those of the two that are Keras HDF5 files have their convolution kernels; see ``convert``.
         deviation_epsilon: batch norm's epsilon in those older than Keras 1.0.6; see ``convert``.
+        checksum: hold the values against the checksums that the two have of them.
 
     Raises:
         FormatError: one of them is damaged, or of no known format.
@@ -75,9 +76,7 @@ def diff(
         OptionError: neither is read with one of the options.
     """
     reading = reading_options(kernel_order=kernel_order, deviation_epsilon=deviation_epsilon)
-    with open_both(a, b, reading) as (left, right):
-        check_complete(left)
-        check_complete(right)
+    with open_both(a, b, reading, checksum=checksum) as (left, right):
         shared = [name for name in left.manifest if name in right.manifest]
         differences = tuple(_differences(left, right, shared))
         return DiffReport(

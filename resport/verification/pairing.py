@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from resport.conversion.provenance import stored_provenance
-from resport.dtypes import to_numpy
+from resport.conversion.reading import ReadingOptions, open_both
 from resport.errors import DetectError, OptionError
 from resport.formats import Reader
 from resport.mapping import Detection, Plan, PlanOptions, Table, detect, expand, plan_conversion, plan_copy
 from resport.mapping.detection import ignored_kind
-from resport.verification.forward import NetworkSide
-from resport.verification.networks import NetworkPool, Read
+from resport.verification.forward.forward import NetworkSide
+from resport.verification.forward.networks import NetworkPool, Read
+from resport.verification.report import Side
+from resport.verification.rounding import rounded_read
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,6 +83,55 @@ class Pair:
             return frozenset()
         globs = self.target_detection.table.ignore[self.target_detection.dialect]
         return frozenset(name for name in self.target.manifest if ignored_kind(name, globs))
+
+
+@contextmanager
+def opened_pair(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    reading: ReadingOptions,
+    given: Mapping[str, Any],
+    ignore: tuple[str, ...],
+    tables: Sequence[Table],
+    variant: str | None = None,
+    *,
+    checksum: bool = True,
+) -> Iterator[tuple[Pair, tuple[str, ...]]]:
+    """Open two checkpoints and put them side by side.
+
+    Args:
+        source: the reference.
+        target: what is judged.
+        reading: how old Keras files are read; the source as the target's provenance says, where nothing is given.
+        given: options of the conversion by name; None for what the target's provenance says.
+        ignore: globs of names that were left out.
+        tables: those that may name the tensors.
+        variant: both sides' variant, or None to detect it.
+        checksum: hold the values against the checksums that the two have of them.
+
+    Yields:
+        The pair, and notes about what the two files told.
+
+    Raises:
+        ResportError: one of them cannot be read, or the two do not fit; see ``open_both`` and ``paired``.
+    """
+    with open_both(source, target, reading, recorded=True, checksum=checksum) as (reference, judged):
+        options, notes = conversion_options(judged, given, ignore)
+        notes = (*(reader.note for reader in (reference, judged) if reader.note), *notes)
+        yield paired(reference, judged, options, tables, variant), notes
+
+
+def side_of(reader: Reader, detection: Detection | None) -> Side:
+    """A checkpoint as reports describe it.
+
+    Args:
+        reader: the open checkpoint.
+        detection: what it was detected as, or None.
+    """
+    if detection is None:
+        return Side(reader.path, reader.format, None, None, None, None)
+    family, variant, dialect = detection.family, detection.variant, detection.dialect
+    return Side(reader.path, reader.format, family, variant, dialect, detection.num_classes)
 
 
 def conversion_options(
@@ -171,7 +224,7 @@ def own_graphs(pair: Pair) -> tuple[str, ...]:
 
 
 def source_side(pair: Pair, read: Read | None = None) -> NetworkSide:
-    """The source's network, read as the target was made: its moving averages, rounded to the stored dtype.
+    """The source's network, read as the target was made: its moving averages, rounded as the stored values are.
 
     Args:
         pair: the two checkpoints.
@@ -244,10 +297,10 @@ def _source_read(pair: Pair, stored: Read) -> Read:
     assert pair.source_detection is not None
     suffix = pair.source_detection.table.shadow.get(pair.source_detection.dialect, "")
     shadowed = frozenset(pair.plan.shadowed)
+    rounded = rounded_read(pair.plan, stored, pair.options.dtype)
 
     def read(name: str) -> np.ndarray:
-        array = stored(name + suffix if name in shadowed else name)
-        return array if pair.options.dtype is None else array.astype(to_numpy(pair.options.dtype))
+        return rounded(name + suffix if name in shadowed else name)
 
     return read
 

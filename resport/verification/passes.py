@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from resport.verification.diagnosis import diagnose
-from resport.verification.findings import Finding, SelfTestResult
-from resport.verification.forward import compare_forward
+from resport.verification.forward.forward import compare_forward
+from resport.verification.forward.sizes import float32_sizes, input_sizes, probe_sizes, self_test_sizes
+from resport.verification.mistakes.diagnosis import diagnose
+from resport.verification.mistakes.findings import Finding, SelfTestResult
+from resport.verification.mistakes.self_test import run_self_test
 from resport.verification.pairing import Pair, own_graphs, source_side, target_side
 from resport.verification.probe import constant_vectors, run_probe
-from resport.verification.recording import Recording
+from resport.verification.references.recording import Recording
 from resport.verification.report import ForwardResult, WeightsResult
-from resport.verification.self_test import run_self_test, self_test_sizes
-from resport.verification.sizes import float32_sizes, input_sizes, probe_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,11 @@ def run_passes(pair: Pair, weights: WeightsResult, options: PassOptions) -> Pass
         sizes,
         float32_sizes=float32_sizes(options.input_size, sizes, source),
         batch_size=options.batch_size,
-        rounds=pair.options.fold,
         is_thorough=options.is_thorough,
         progress=options.progress,
     )
     constant = constant_vectors(pair)
-    # A fold rounds, and what float32's noise hides then shows in the probe, which rounds nothing.
-    is_probed = bool(constant) or pair.options.fold if options.probe is None else options.probe
+    is_probed = bool(constant) if options.probe is None else options.probe
     probe = None
     if is_probed:
         smaller = probe_sizes(sizes, source)

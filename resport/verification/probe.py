@@ -17,9 +17,9 @@ from resport.dtypes import FLOATING
 from resport.mapping import Plan
 from resport.mapping.plan import stored
 from resport.tensors import Manifest, random_tensor
-from resport.verification.evidence import ForwardResult
-from resport.verification.forward import NetworkSide, compare_forward
-from resport.verification.networks import Read
+from resport.verification.forward.evidence import ForwardResult
+from resport.verification.forward.forward import NetworkSide, compare_forward
+from resport.verification.forward.networks import Read
 from resport.verification.pairing import Pair, source_side, target_side
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def widened(plan: Plan) -> Plan:
     wide = {name: stored(spec, "float64") for name, spec in plan.targets.items()}
     return replace(
         plan,
-        moves=tuple(replace(move, targets=tuple(wide[each.name] for each in move.targets)) for move in plan.moves),
-        fills=tuple(replace(fill, target=wide[fill.target.name]) for fill in plan.fills),
+        moves=tuple(move._replace(targets=tuple(wide[each.name] for each in move.targets)) for move in plan.moves),
+        fills=tuple(fill._replace(target=wide[fill.target.name]) for fill in plan.fills),
         targets=Manifest(wide.values()),
     )
 

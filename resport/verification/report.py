@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from resport.errors import ParityError
-from resport.verification.evidence import EndPointDifference, ForwardResult
-from resport.verification.findings import Finding, SelfTestResult
+from resport.verification.forward.evidence import EndPointDifference, ForwardResult
+from resport.verification.mistakes.findings import Finding, SelfTestResult
 
 if TYPE_CHECKING:
-    from resport.verification.changes import Change
     from resport.verification.record import Record
+    from resport.verification.references.changes import Change
 
 __all__ = [
     "DIFFERENT",

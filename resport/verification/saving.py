@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from resport.errors import SourceNotFoundError, TargetWriteError
-from resport.formats.atomic import remove_file, replace_file, temporary_path
+from resport.formats.base import write_errors
+from resport.formats.publication import replacing
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
@@ -21,14 +21,5 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         TargetWriteError: the system refused; what was there before still is.
     """
     target = os.fspath(path)
-    try:
-        temporary = temporary_path(target)
-        try:
-            Path(temporary).write_bytes(content)
-            replace_file(temporary, target)
-        finally:
-            remove_file(temporary)
-    except SourceNotFoundError:
-        raise
-    except OSError as error:
-        raise TargetWriteError(f"`{target}` could not be written: {error.strerror or error}") from error
+    with write_errors(target), replacing(target) as temporary:
+        Path(temporary).write_bytes(content)

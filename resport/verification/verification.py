@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from resport.conversion.conversion import considered_tables
-from resport.conversion.reading import ReadingOptions, open_both, reading_options
-from resport.conversion.target import check_complete
-from resport.formats import Reader
-from resport.mapping import Detection, Table
-from resport.verification.networks import NetworkPool
-from resport.verification.pairing import NetworkOptions, Pair, conversion_options, no_networks, paired
+from resport.conversion.reading import reading_options
+from resport.verification.forward.networks import NetworkPool
+from resport.verification.pairing import NetworkOptions, Pair, no_networks, opened_pair, side_of
 from resport.verification.passes import PassOptions, PassResults, run_passes
 from resport.verification.record import make_record
-from resport.verification.recording import Recording
-from resport.verification.reference import check_reference_target
-from resport.verification.reference import save_reference as store_reference
-from resport.verification.report import EQUAL, ForwardResult, Side, VerificationReport, WeightsResult
+from resport.verification.references.recording import Recording
+from resport.verification.references.reference import check_reference_target
+from resport.verification.references.reference import save_reference as store_reference
+from resport.verification.report import EQUAL, ForwardResult, VerificationReport, WeightsResult
 from resport.verification.weights import compare_weights
 
 
@@ -52,6 +50,7 @@ def verify(
     ignore: Iterable[str] = (),
     kernel_order: str | None = None,
     deviation_epsilon: float | None = None,
+    checksum: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> VerificationReport:
     """Verify that a target computes what its source computes.
@@ -84,6 +83,7 @@ def verify(
         ignore: globs of names that were left out.
         kernel_order: how a Keras HDF5 file has its convolution kernels; see ``convert``.
         deviation_epsilon: batch norm's epsilon in a file older than Keras 1.0.6; see ``convert``.
+        checksum: hold the values against the checksums that the two have of them.
         progress: called with what is done next.
 
     Returns:
@@ -96,41 +96,30 @@ def verify(
     Example:
         >>> resport.verify("model.ckpt-88000", "model.h5").raise_for_difference()  # doctest: +SKIP
     """
-    if save_reference is not None:
-        check_reference_target(save_reference, force=force)
     given = {"drop_background": drop_background, "ema": ema, "fold": fold, "swap_rgb": swap_rgb, "dtype": dtype}
     reading = reading_options(kernel_order=kernel_order, deviation_epsilon=deviation_epsilon)
     passes = PassOptions(input_size, batch_size, probe, thorough, self_test, diagnose, progress)
-    with _opened(source, target, reading, given, tuple(ignore), considered_tables(family, table), variant) as opened:
-        pair = replace(opened.pair, networks=NetworkOptions(build or {}, build_source or {}, native, opened.pool))
-        report, recording = _judge(pair, weights_only, passes, opened.notes)
+    opening = partial(opened_pair, source, target, reading, given, tuple(ignore), considered_tables(family, table))
+    networks = partial(NetworkOptions, build or {}, build_source or {}, native)
+    opened = partial(opening, variant, checksum=checksum)
+    return _verified(opened, networks, weights_only, passes, save_reference, force)
+
+
+def _verified(
+    opened: Callable[[], AbstractContextManager[tuple[Pair, tuple[str, ...]]]],
+    networks: Callable[[NetworkPool], NetworkOptions],
+    weights_only: bool,
+    passes: PassOptions,
+    save_reference: str | os.PathLike[str] | None,
+    force: bool,
+) -> VerificationReport:
+    """Open a pair and judge it; whether a reference may be stored where it shall be is looked at before that."""
+    if save_reference is not None:
+        check_reference_target(save_reference, force=force)
+    with opened() as (bare, notes), NetworkPool() as pool:
+        pair = replace(bare, networks=networks(pool))
+        report, recording = _judge(pair, weights_only, passes, notes)
         return report if save_reference is None else _stored(save_reference, pair, report, recording, force)
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """Two open checkpoints, the networks that are open beside them, and what to say about how they were paired."""
-
-    pair: Pair
-    pool: NetworkPool
-    notes: tuple[str, ...]
-
-
-@contextmanager
-def _opened(
-    source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
-    reading: ReadingOptions,
-    given: Mapping[str, Any],
-    ignore: tuple[str, ...],
-    tables: Sequence[Table],
-    variant: str | None,
-) -> Iterator[_Opened]:
-    with open_both(source, target, reading, recorded=True) as (reference, judged), NetworkPool() as pool:
-        check_complete(reference)
-        check_complete(judged)
-        options, notes = conversion_options(judged, given, ignore)
-        yield _Opened(paired(reference, judged, options, tables, variant), pool, notes)
 
 
 def _stored(
@@ -156,15 +145,14 @@ def _judge(
     reason = "only the weights were asked for" if weights_only else _no_passes(pair, weights)
     results = PassResults() if reason else run_passes(pair, weights, passes)
     report = VerificationReport(
-        source=_side(pair.source, pair.source_detection),
-        target=_side(pair.target, pair.target_detection),
+        source=side_of(pair.source, pair.source_detection),
+        target=side_of(pair.target, pair.target_detection),
         weights=weights,
         forward=results.forward,
         forward_reason=reason,
         options={**pair.options.value_changes(), **pair.networks.described()},
         seconds=time.perf_counter() - started,
         notes=(
-            *(reader.note for reader in (pair.source, pair.target) if reader.note),
             *notes,
             *results.notes,
             *(() if results.has_other_graphs else _contradiction(pair, weights, results.forward)),
@@ -194,14 +182,3 @@ def _contradiction(pair: Pair, weights: WeightsResult, forward: ForwardResult | 
         return ()
     found = "agree" if forward.is_equal else "differ"
     return (f"the forward passes {found}, against the table: {relation.sentence}",)
-
-
-def _side(reader: Reader, detection: Detection | None) -> Side:
-    return Side(
-        reader.path,
-        reader.format,
-        detection.family if detection else None,
-        detection.variant if detection else None,
-        detection.dialect if detection else None,
-        detection.num_classes if detection else None,
-    )

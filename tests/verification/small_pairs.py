@@ -15,8 +15,8 @@ import resport
 from resport.conversion import initialize
 from resport.formats import open_reader
 from resport.mapping import PlanOptions, load_table, tables_folder
+from resport.verification.mistakes.workbench import Workbench
 from resport.verification.pairing import NetworkOptions, Pair, paired, source_side, target_side
-from resport.verification.workbench import Workbench
 from tests.tiny import write_values
 
 SIZES = (64, 65)

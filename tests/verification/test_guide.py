@@ -13,7 +13,7 @@ import pytest
 
 import resport
 from resport.errors import ParityError
-from resport.verification.sampling import SAMPLE_VALUES
+from resport.verification.references.sampling import SAMPLE_VALUES
 from tests.tiny import slim_values, write_values
 
 

@@ -122,6 +122,27 @@ def test_the_verdict_is_on_the_files_own_graph(tmp_path: Path, slim: tuple[Path,
 
 
 @pytest.mark.tf
+def test_what_the_remedy_says_mends_the_files_own_graph(tmp_path: Path, slim: tuple[Path, Path]) -> None:
+    source, table = slim
+    weights, target = tmp_path / "weights.h5", tmp_path / "own.keras"
+    resport.convert(source, weights, to="keras", variant=VARIANT, table=table)
+    model = resport.build(VARIANT, "keras", **OPTIONS, num_classes=7, pool1="padded", input_size=64)
+    model.load_weights(weights)
+    model.save(target)
+    options: dict[str, Any] = {"table": table, "variant": VARIANT, "build_source": OPTIONS, "input_size": 32}
+    (finding,) = resport.verify(source, target, **options).diagnosis
+    assert finding.kinds == ("pool-padded-zero",)
+    # No option of resport's builders changes a graph that the file has.
+    assert "--build" not in finding.remedy and "`resport convert MODEL NEW.keras`" in finding.remedy
+    assert 'set `padding = "same"` in `pool1_pool`' in finding.remedy
+    assert "`padding = ((0, 0), (0, 0))` in a `ZeroPadding2D`" in finding.remedy
+    model.get_layer("pool1_pool").padding = "same"
+    model.get_layer("pool1_pad").padding = ((0, 0), (0, 0))
+    model.save(target)
+    assert resport.verify(source, target, diagnose=False, **options).verdict == "equal"
+
+
+@pytest.mark.tf
 def test_a_graph_with_code_in_it_is_not_run(tmp_path: Path, slim: tuple[Path, Path]) -> None:
     import keras
 

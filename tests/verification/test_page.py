@@ -22,6 +22,7 @@ from resport.cli.verify_command import verify
 from resport.errors import OptionError, SourceNotFoundError, TargetExistsError, TargetWriteError
 from resport.verification.page import check_page_path, render_page, save_page
 from resport.verification.page.markup import json_in_script, number, text
+from resport.verification.page.sections import self_test_section
 from resport.verification.report import VerificationReport, WeightsResult
 from tests.sample_reports import END_POINTS, HOSTILE, different_report, equal_report, forward, hostile_report
 from tests.tiny import write_values
@@ -325,7 +326,7 @@ def test_a_write_that_fails_leaves_the_old_page(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(TargetWriteError, match="No space left"):
+    with pytest.raises(TargetWriteError, match=r"(?i)no space left"):
         save_page(different_report(), path)
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
@@ -349,3 +350,17 @@ def test_rows_are_as_many_as_tensors() -> None:
     assert len(re.findall(r"<tr[ >]", content)) == 1 + 3 + 1 + len(END_POINTS) + 1 + 1100 + 1
     held: dict[str, Any] = json.loads(script_of(content, ' type="application/json" id="report"'))
     assert len(held["record"]["tensors"]) == 1101
+
+
+def test_a_self_test_without_diagnosis_has_no_column_for_it() -> None:
+    report = different_report().to_dict()
+    assert report["self_test"]["results"][0]["diagnosed"]
+    assert "Diagnosed as" in self_test_section(report)
+    for result in report["self_test"]["results"]:
+        result["diagnosed"] = None
+    section = self_test_section(report)
+    assert "Diagnosed as" not in section
+    # Each row has as many cells as there are headings.
+    n_headings = section.count('<th scope="col"')
+    rows = section.split("<tbody>")[1].split("<tr")[1:]
+    assert n_headings == 6 and {row.count("<td") + row.count("<th") for row in rows} == {6}

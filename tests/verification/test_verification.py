@@ -11,6 +11,7 @@ import pytest
 import resport
 from resport.conversion import initialize
 from resport.formats import open_reader
+from resport.verification.forward.forward import FORWARD_FLOAT64_LIMIT
 from resport.verification.report import ForwardResult
 from tests.tiny import write_values
 
@@ -98,15 +99,17 @@ def test_dropped_background_half_precision_and_a_scope_in_front(tmp_path: Path, 
     assert max(point.max_rel_diff for point in report.forward.float64) <= 1e-12
 
 
-def test_fold_is_judged_by_the_noise_of_float32(tmp_path: Path) -> None:
+def test_a_fold_is_judged_as_exactly_as_anything_else(tmp_path: Path) -> None:
+    """What it rounded is known, so the source is rounded likewise and the limit in float64 stays."""
     keras = tmp_path / "keras.h5"
     initialize("resnet_v1_50", keras, dialect="keras", num_classes=5)
     target = tmp_path / "slim.ckpt"
     resport.convert(keras, target, to="slim", fold=True)
     report = resport.verify(keras, target, input_size=32)
     assert report.verdict == "equal"
-    assert report.forward is not None and "fold" in report.forward.limit_reason
-    exact = tmp_path / "exact.ckpt"
-    resport.convert(keras, exact, to="slim", fold=True, dtype="float64")
-    forward = verify_forward(keras, exact)
+    assert report.forward is not None and report.forward.limit == FORWARD_FLOAT64_LIMIT
+    assert max(point.max_rel_diff for point in report.forward.float64) <= 1e-12
+    half = tmp_path / "half.ckpt"
+    resport.convert(keras, half, to="slim", fold=True, dtype="float16")
+    forward = verify_forward(keras, half)
     assert max(point.max_rel_diff for point in forward.float64) <= 1e-12

@@ -265,8 +265,11 @@ def self_test_section(report: Report) -> str:
     if not result:
         return ""
     largest = max((_decades(each["margin"]) for each in result["results"] if math.isfinite(each["margin"])), default=1)
-    headings = ["Mistake", "What was done", "Caught by", "Margin", "On a log scale", "First difference", "Diagnosed as"]
-    rows = [_mutant_row(each, max(largest, 1.0)) for each in result["results"]]
+    headings = ["Mistake", "What was done", "Caught by", "Margin", "On a log scale", "First difference"]
+    # The diagnosis is put to the test where that is asked for; a column of dashes would say that it failed.
+    is_diagnosed = any(each["diagnosed"] for each in result["results"])
+    headings += ["Diagnosed as"] if is_diagnosed else []
+    rows = [_mutant_row(each, max(largest, 1.0), is_diagnosed) for each in result["results"]]
     caught = f"{result['caught']} of {plural(result['mutants'], 'mistake')} made on purpose were caught"
     margin = "the margin is the measured difference over the limit of the check, and what lies at 1 or below is missed"
     passed = f"<p>{caught}; {margin}.</p>"
@@ -274,7 +277,7 @@ def self_test_section(report: Report) -> str:
     return section("self-test", "Self-test", content + _not_applicable(result["not_applicable"]))
 
 
-def _mutant_row(mutant: Mapping[str, Any], largest: float) -> Row:
+def _mutant_row(mutant: Mapping[str, Any], largest: float, is_diagnosed: bool) -> Row:
     is_missed = not mutant["caught"]
     caught = '<span class="bad">≠ missed</span>' if is_missed else text(mutant["check"])
     cells = (
@@ -286,9 +289,9 @@ def _mutant_row(mutant: Mapping[str, Any], largest: float) -> Row:
         Cell(
             f"<code>{text(mutant['first_divergence'])}</code>" if mutant["first_divergence"] else NO_VALUE, css="name"
         ),
-        Cell(f"<code>{text(mutant['diagnosed'])}</code>" if mutant["diagnosed"] else NO_VALUE),
     )
-    return Row(cells, is_missed)
+    diagnosed = Cell(f"<code>{text(mutant['diagnosed'])}</code>" if mutant["diagnosed"] else NO_VALUE)
+    return Row((*cells, diagnosed) if is_diagnosed else cells, is_missed)
 
 
 def _decades(margin: float) -> float:

@@ -95,7 +95,7 @@ def lines_of(passes: Passes) -> list[Line]:
         Line(f"float32 limit {number(passes.limit32)}", "limit32", passes.limit32),
         Line(f"float32 noise floor {number(passes.floor)}", "floor", passes.floor),
     ]
-    # Where a conversion rounds, the limit in float64 is made of the noise in float32, and the two lines would be one.
+    # Two lines at one height would be one, with the text of the last.
     distinct = {line.value: line for line in reversed(lines) if math.isfinite(line.value)}
     return list(reversed(distinct.values()))
 

@@ -1,0 +1,1 @@
+"""Proofs that are kept: what the source computed is stored, and a target is held against it later."""
