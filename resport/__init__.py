@@ -16,6 +16,7 @@ from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
 from resport.errors import ResportError
+from resport.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resport.architectures import build
@@ -40,27 +41,28 @@ __all__ = [
     "verify_networks",
 ]
 
-_HOMES = {
-    "build": "resport.architectures",
-    "convert": "resport.conversion",
-    "diff": "resport.verification",
-    "inspect": "resport.conversion",
-    "load_table": "resport.mapping",
-    "open_reader": "resport.formats",
-    "open_writer": "resport.formats",
-    "verify": "resport.verification",
-    "verify_against": "resport.verification",
-    "verify_networks": "resport.verification",
-}
+_find = lazy_names(
+    __name__,
+    {
+        "build": "resport.architectures",
+        "diff": "resport.verification",
+        "inspect": "resport.conversion",
+        "load_table": "resport.mapping",
+        "open_reader": "resport.formats",
+        "open_writer": "resport.formats",
+        "verify": "resport.verification",
+        "verify_against": "resport.verification",
+        "verify_networks": "resport.verification",
+    },
+)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module `resport` has no attribute `{name}`")
-    from importlib import import_module
+    if name == "convert":
+        from resport.conversion import convert
 
-    value = getattr(import_module(_HOMES[name]), name)
-    return _with_own_models(value) if name == "convert" else value
+        return _with_own_models(convert)
+    return _find(name)
 
 
 @cache

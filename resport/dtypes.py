@@ -6,8 +6,7 @@ Everywhere else in resport a dtype is a string in numpy's spelling (``"float32"`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from resport.errors import OptionError
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@dataclass(frozen=True, slots=True)
-class DType:
+class DType(NamedTuple):
     """One element type in the spelling of each format.
 
     Attributes:

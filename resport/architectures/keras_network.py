@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from resport.architectures.frameworks import quiet_import_module, quiet_tracing
 from resport.architectures.keras_blocks import is_channels_first
+from resport.architectures.keras_grouped import grouped_convolutions_compiled_once
 from resport.architectures.network import check_dtype, check_images, read_fitting, squeeze_map
 from resport.errors import OptionError
 from resport.tensors import random_tensor
@@ -166,7 +167,7 @@ class KerasNetwork:
         if self._is_compiled:
             run = _compiled(run)
         check_images(images, tuple(self.model.inputs[0].shape))
-        with quiet_tracing():
+        with quiet_tracing(), grouped_convolutions_compiled_once(self.model):
             values = run([images.astype(self.model.inputs[0].dtype)])
         # Keras gives a single output bare, however it was asked for.
         values = [values] if len(self.end_points) == 1 else values

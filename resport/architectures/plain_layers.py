@@ -13,9 +13,18 @@ if TYPE_CHECKING:
 
 
 def variable(name: str, shape: Sequence[int], like: tf.Tensor, trainable: bool = True) -> tf.Tensor:
-    """A TF1 variable of the dtype of another tensor, below the scopes that are open."""
+    """A TF1 variable of the dtype of another tensor, below the scopes that are open.
+
+    It starts as layers start theirs: kernels at random, batch norm as one that changes nothing, biases at zero. (Random
+    vectors would be wrong to train from, and take eight operations each where a constant takes one.)
+    """
     tf1 = quiet_import_module("tensorflow").compat.v1
-    return tf1.get_variable(name, shape, like.dtype.base_dtype, trainable=trainable, use_resource=False)
+    initializer = None
+    if len(shape) == 1:
+        starts_at_one = "gamma" in name or "variance" in name
+        initializer = tf1.ones_initializer() if starts_at_one else tf1.zeros_initializer()
+    dtype = like.dtype.base_dtype
+    return tf1.get_variable(name, shape, dtype, initializer, trainable=trainable, use_resource=False)
 
 
 def batch_norm(

@@ -41,6 +41,11 @@ def conversion_options(command: Command) -> Command:
         click.option("--write-state", is_flag=True, help="also write TensorFlow's `checkpoint` file beside the target"),
         checksum_option,
         click.option("--readback/--no-readback", default=True, help="read the target again before it takes its place"),
+        click.option(
+            "--resume",
+            is_flag=True,
+            help="go on with an interrupted conversion; leave this one's work if it is interrupted",
+        ),
         click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object"),
     ]
     for option in reversed(options):
@@ -78,11 +83,14 @@ def keras_to_slim(**arguments: Any) -> None:
 def run(source: str, target: str, as_json: bool, **options: Any) -> None:
     """Convert and print the report."""
     with progress_bar("converting") as progress:
-        report = resport.convert(source, target, progress=progress, **options)
+        # Only the JSON has the target's digest.
+        report = resport.convert(source, target, target_digest=as_json, progress=progress, **options)
     if as_json:
         print_json(report.to_dict())
         return
     print_report(report)
+    if options["resume"] and not report.dry_run:
+        print_resumed(report)
     print_warnings(report.warnings)
 
 
@@ -106,6 +114,14 @@ def print_report(report: ConversionReport) -> None:
         _print_list(f"filled with {value:g}", names)
     for rule in dict.fromkeys(each.rule for each in report.ignored):
         _print_list(f"left out ({rule})", [each.name for each in report.ignored if each.rule == rule])
+
+
+def print_resumed(report: ConversionReport) -> None:
+    """How much was there of an interrupted conversion."""
+    if report.n_resumed:
+        click.echo(f"  {report.n_resumed} of them, {size_text(report.resumed_nbytes)}, had been written before")
+    else:
+        click.echo("  nothing was there to go on from")
 
 
 def _print_list(heading: str, names: list[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from resport.cli.output import print_json, printable
-from resport.cli.reading import reading_options
+from resport.cli.reading import checksum_option, reading_options
 from resport.mapping.folding import fold_names, shortened
 from resport.verification.comparison import DiffReport
 from resport.verification.comparison import diff as diff_checkpoints
@@ -18,6 +18,7 @@ from resport.verification.report import EQUAL
 @click.argument("a")
 @click.argument("b")
 @reading_options
+@checksum_option
 @click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object")
 @click.pass_context
 def diff(ctx: click.Context, /, a: str, b: str, as_json: bool, **reading: Any) -> None:

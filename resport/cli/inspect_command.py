@@ -27,14 +27,18 @@ PIPE_WIDTH = 160
 @click.option("--all/--folded", "show_all", default=None, help="a row for each tensor, or names folded by number")
 @reading_options
 @checksum_option
+@click.option(
+    "--manifest", metavar="FILE", help="store names, shapes, dtypes and sha256 as JSON, for `verify --against`"
+)
+@click.option("--force", is_flag=True, help="replace a manifest that is there")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
-def inspect(checkpoint: str, stats: bool, show_all: bool | None, as_json: bool, **reading: Any) -> None:
+def inspect(checkpoint: str, stats: bool, show_all: bool | None, as_json: bool, **options: Any) -> None:
     """List the tensors of CHECKPOINT and tell which network it is.
 
     On a terminal names that differ only by numbers are folded into one row (`--all` unfolds them); in a pipe each
     tensor has its own (`--folded` folds them).
     """
-    report = inspect_checkpoint(checkpoint, stats=stats, **reading)
+    report = inspect_checkpoint(checkpoint, stats=stats, **options)
     if as_json:
         print_json(report.to_dict())
         return
@@ -46,6 +50,8 @@ def inspect(checkpoint: str, stats: bool, show_all: bool | None, as_json: bool, 
     else:
         print_rows(summarise(report.tensors, report.roles), report.detected.root if report.detected else "")
     print_totals(report)
+    if options["manifest"]:
+        click.echo(f"wrote the manifest {printable(options['manifest'])}")
 
 
 def print_heading(report: InspectionReport) -> None:

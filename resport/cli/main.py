@@ -68,8 +68,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         # The reader of our pipe has gone (`| head`): not an error, but nothing more can be written, at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_TROUBLE)
-    except (KeyboardInterrupt, click.Abort):
-        fail("interrupted: an output is as it was before, or complete")
+    except (KeyboardInterrupt, click.Abort) as error:
+        fail("interrupted: an output is as it was before, or complete", _hint(error))
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_TROUBLE)
@@ -81,11 +81,18 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
             print_json({"error": error.to_dict()})
         fail(str(error), error.hint)
-    except MemoryError:
-        fail("there is not enough memory for the largest tensor")
+    except MemoryError as error:
+        fail("there is not enough memory for the largest tensor", _hint(error))
     except OSError as error:
-        fail(f"{error.strerror or error}" + (f", `{error.filename}`" if error.filename else ""))
+        fail(f"{error.strerror or error}" + (f", `{error.filename}`" if error.filename else ""), _hint(error))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _hint(error: BaseException) -> str | None:
+    """What was noted on an error that has no hint of its own."""
+    # Click makes an Abort of Ctrl-C.
+    notes = getattr(error, "__notes__", None) or getattr(error.__context__, "__notes__", [])
+    return "; ".join(notes) or None
 
 
 def fail(message: str, hint: str | None = None) -> NoReturn:

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from resport.cli.output import print_json, status_line
-from resport.cli.reading import reading_options
+from resport.cli.reading import checksum_option, reading_options
 from resport.cli.verify_output import print_report
 from resport.errors import OptionError
-from resport.verification.against import verify_against
 from resport.verification.page import check_page_path, save_page
 from resport.verification.plot import save_plot
+from resport.verification.references.against import verify_against
 from resport.verification.report import EQUAL, VerificationReport
 from resport.verification.verification import verify as verify_checkpoints
 
@@ -24,6 +24,7 @@ AGAINST_OPTIONS = (
     "table",
     "kernel_order",
     "deviation_epsilon",
+    "checksum",
 )
 """What has a meaning where a stored reference stands for the source and for all that was said of it."""
 
@@ -97,9 +98,12 @@ def builder_value(text: str) -> Any:
 @click.option("--swap-rgb", is_flag=True, default=None, help="the target takes images with their channels turned round")
 @click.option("--ignore", multiple=True, metavar="GLOB", help="names that were left out (repeatable)")
 @reading_options
+@checksum_option
 @click.option("--save-reference", metavar="DIR", help="store the proof, to be repeated with --against")
 @click.option("--force", is_flag=True, help="replace a reference that is there")
-@click.option("--against", metavar="DIR", help="judge TARGET, given alone, by a stored reference")
+@click.option(
+    "--against", metavar="PATH", help="judge TARGET, given alone, by a stored reference (a folder) or manifest (a file)"
+)
 @click.option("--report", "page", metavar="FILE", help="write the report as one page (.html)")
 @click.option("--plot", metavar="FILE", help="draw the difference at every end point (.png, .svg, .pdf)")
 @click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object")
@@ -119,7 +123,8 @@ def verify(
 
     All weights are compared bit for bit; then both are loaded into networks of their own frameworks, run on the same
     images, and compared at every end point in float64 and float32. What the conversion changed is read off the target
-    where no option says it. `--save-reference` stores the proof, and `--against` repeats it later without the source.
+    where no option says it. `--save-reference` stores the proof, and `--against` repeats it later without the source;
+    with a manifest, which `resport inspect --manifest` writes, it compares every tensor with what is stored of it.
     Exit status: 0 equal, 1 different, 2 trouble (so is a self-test that missed a mistake).
     """
     if page is not None:

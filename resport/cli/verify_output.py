@@ -8,8 +8,8 @@ import click
 
 from resport.cli.output import print_columns, print_warnings, printable
 from resport.mapping.folding import shortened
-from resport.verification.evidence import EndPointDifference, ForwardResult, worst_of
-from resport.verification.findings import Finding, SelfTestResult
+from resport.verification.forward.evidence import EndPointDifference, ForwardResult, worst_of
+from resport.verification.mistakes.findings import Finding, SelfTestResult
 from resport.verification.report import EQUAL, Side, VerificationReport
 
 INDENT = " " * 13

@@ -5,8 +5,9 @@ Each name comes in when it is first used: listing a checkpoint needs nothing of 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from resport.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resport.conversion.conversion import Route, convert, plan_route
@@ -26,19 +27,16 @@ __all__ = [
     "plan_route",
 ]
 
-_HOMES = {
-    "ConversionReport": "resport.conversion.report",
-    "InspectionReport": "resport.conversion.inspection",
-    "Progress": "resport.conversion.stream",
-    "Route": "resport.conversion.conversion",
-    "convert": "resport.conversion.conversion",
-    "initialize": "resport.conversion.initialization",
-    "inspect": "resport.conversion.inspection",
-    "plan_route": "resport.conversion.conversion",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module `resport.conversion` has no attribute `{name}`")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "ConversionReport": "resport.conversion.report",
+        "InspectionReport": "resport.conversion.inspection",
+        "Progress": "resport.conversion.stream",
+        "Route": "resport.conversion.conversion",
+        "convert": "resport.conversion.conversion",
+        "initialize": "resport.conversion.initialization",
+        "inspect": "resport.conversion.inspection",
+        "plan_route": "resport.conversion.conversion",
+    },
+)

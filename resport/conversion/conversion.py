@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from resport.conversion.provenance import PROVENANCE_KEY, UNKNOWN_DIGEST, SourceDigest, provenance
 from resport.conversion.reading import ReadingOptions, reading_options
 from resport.conversion.report import ConversionReport
+from resport.conversion.resuming import work_of
 from resport.conversion.stream import Progress, check_constants, check_diagonals
 from resport.conversion.target import (
     Describe,
@@ -25,7 +26,8 @@ from resport.conversion.target import (
 )
 from resport.conversion.writing import Written, write_target
 from resport.errors import OptionError
-from resport.formats import Format, Reader, Writer, open_reader, open_writer
+from resport.formats import Format, Reader, open_reader
+from resport.formats.resumption import journalled_writer
 from resport.mapping import (
     Detection,
     Move,
@@ -71,6 +73,8 @@ class Safety:
     readback: bool
     force: bool
     dry_run: bool
+    resume: bool
+    target_digest: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,8 @@ def convert(
     deviation_epsilon: float | None = None,
     checksum: bool = True,
     readback: bool = True,
+    resume: bool = False,
+    target_digest: bool = True,
     describe: Describe | None = None,
     progress: Progress | None = None,
 ) -> ConversionReport:
@@ -139,6 +145,8 @@ def convert(
         deviation_epsilon: batch norm's epsilon in a source older than Keras 1.0.6: turns deviations into variances.
         checksum: hold the values against the checksums that the source has of them.
         readback: read the finished target again, and compare it with what was written, before it takes its place.
+        resume: go on with an interrupted conversion, and leave what this one has written where it is interrupted.
+        target_digest: work out the sha256 of the target for the report, where it is read again.
         describe: gives the model of a ``.keras`` target; ``resport.convert`` takes resport's own where it is None.
         progress: called as values are written.
 
@@ -151,18 +159,13 @@ def convert(
     Example:
         >>> report = resport.convert("model.ckpt-88000", "model.h5", to="keras")  # doctest: +SKIP
     """
-    request = Request(
-        os.fspath(source),
-        os.fspath(target),
-        PlanOptions(drop_background, ema, fold, dtype, tuple(ignore), swap_rgb),
-        reading_options(kernel_order=kernel_order, deviation_epsilon=deviation_epsilon),
-        Naming(from_, to, family, variant, table),
-        Safety(checksum, readback, force, dry_run),
-    )
-    chosen = target_format(request.target, format, max_shard_size)
-    writing = writer_options(
-        chosen, request.target, write_state=write_state, max_shard_size=max_shard_size, n_shards=n_shards
-    )
+    options = PlanOptions(drop_background, ema, fold, dtype, tuple(ignore), swap_rgb)
+    reading = reading_options(kernel_order=kernel_order, deviation_epsilon=deviation_epsilon)
+    naming = Naming(from_, to, family, variant, table)
+    safety = Safety(checksum, readback, force, dry_run, resume, target_digest)
+    request = Request(os.fspath(source), os.fspath(target), options, reading, naming, safety)
+    chosen = target_format(request.target, format, max_shard_size, resume=resume)
+    writing = writer_options(chosen, request.target, write_state, max_shard_size, n_shards)
     return _convert(request, chosen, writing, describe, progress)
 
 
@@ -183,8 +186,7 @@ def _convert(
         route = plan_route(reader.manifest, options, *request.naming)
         writing |= model_options(chosen, target, route.plan, _target_classes(route, options), describe)
         _check_plan(reader, chosen, target, route.plan)
-        opened = partial(open_writer, target, force=safety.force, format=chosen.id, **writing)
-        written = Written() if safety.dry_run else _write(request, reader, route, opened, digest, progress)
+        written = Written() if safety.dry_run else _write(request, reader, route, chosen, writing, digest, progress)
         report = _report(request, reader, route, written_format(chosen, target, route.plan.targets, writing), written)
         return replace(report, seconds=time.perf_counter() - started)
 
@@ -193,15 +195,28 @@ def _write(
     request: Request,
     reader: Reader,
     route: Route,
-    opened: Callable[..., Writer],
+    chosen: Format,
+    writing: dict[str, Any],
     digest: SourceDigest,
     progress: Progress | None,
 ) -> Written:
+    safety = request.safety
     origin = partial(provenance, reader, route.plan, route.table, request.options, request.reading)
     metadata = {**reader.metadata, PROVENANCE_KEY: origin(UNKNOWN_DIGEST)}
-    with opened(specs=route.plan.targets.values(), metadata=metadata) as writer:
-        readback = request.safety.readback
-        return write_target(route.plan, reader, writer, digest, origin, readback=readback, progress=progress)
+    identity = origin(UNKNOWN_DIGEST), digest.fingerprint, chosen, writing, metadata
+    work = work_of(route.plan, *identity, checksum=safety.checksum)
+    opening = {"metadata": metadata, "force": safety.force, "format": chosen.id, "resume": safety.resume, **writing}
+    with journalled_writer(request.target, route.plan.targets.values(), work, **opening) as writer:
+        return write_target(
+            route.plan,
+            reader,
+            writer,
+            digest,
+            origin,
+            readback=safety.readback,
+            target_digest=safety.target_digest,
+            progress=progress,
+        )
 
 
 def _check_plan(reader: Reader, format: Format, target: str, plan: Plan) -> None:
@@ -301,6 +316,8 @@ def _report(request: Request, reader: Reader, route: Route, target_format: str, 
         evidence=detection.evidence if detection else (),
         odd_values=written.odd_values,
         target_sha256=written.sha256,
+        n_resumed=len(written.resumed),
+        resumed_nbytes=sum(spec.nbytes for spec in written.resumed),
     )
 
 

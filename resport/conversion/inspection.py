@@ -122,6 +122,8 @@ def inspect(
     kernel_order: str | None = None,
     deviation_epsilon: float | None = None,
     checksum: bool = True,
+    manifest: str | os.PathLike[str] | None = None,
+    force: bool = False,
 ) -> InspectionReport:
     """List a checkpoint.
 
@@ -131,14 +133,22 @@ def inspect(
         kernel_order: how a Keras HDF5 file has its convolution kernels; see ``convert``.
         deviation_epsilon: batch norm's epsilon in a file older than Keras 1.0.6; see ``convert``.
         checksum: hold the values against the checksums that the file has of them.
+        manifest: a file to store the names, shapes, dtypes and sha256 of all tensors in, for ``verify_against``.
+        force: replace a manifest that is there.
 
     Raises:
         FormatError: the file is damaged, or of no known format.
         SourceNotFoundError: there is nothing at ``path``.
         OptionError: files of its format are read without one of the options.
+        TargetExistsError: the manifest exists, and ``force`` was not given.
+        TargetWriteError: the manifest cannot be written.
     """
     reading = reading_options(kernel_order=kernel_order, deviation_epsilon=deviation_epsilon)
     with open_reader(path, checksum=checksum, **reading) as reader:
+        if manifest is not None:
+            from resport.conversion.manifest_file import write_manifest
+
+            write_manifest(manifest, reader, reading, force=force)
         found = candidates(reader.manifest, shipped_tables())
         best = found[0] if found else None
         is_detected = best is not None and best.score >= DETECTION_MIN_SCORE

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from resport.conversion.background import Background
 from resport.errors import FormatError
 from resport.formats import Reader
 from resport.mapping import Plan, PlanOptions, Table
@@ -91,19 +91,22 @@ class SourceDigest:
         self._files = files
         self._states = [_state_of(file) for file in files]
         self._is_stopped = False
-        self._result = ""
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="resport-digest", daemon=True)
+        self._digest = Background(self._run, "resport-digest")
+
+    @property
+    def fingerprint(self) -> list[dict[str, int] | None]:
+        """What the system says of each file without reading it, wherever it lies: size and time of the last change."""
+        return [None if state is None else {"nbytes": state[2], "changed_ns": state[3]} for state in self._states]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._digest.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_stopped = True
-        self._thread.join()
+        self._digest.__exit__(kind, error, trace)
 
     def result(self) -> str:
         """Wait for it.
@@ -112,24 +115,19 @@ class SourceDigest:
             FormatError: a file is missing, or was changed or replaced meanwhile.
             OSError: a file cannot be read.
         """
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
+        result = self._digest.result()
         for file, before in zip(self._files, self._states, strict=True):
             if _state_of(file) != before:
                 raise FormatError(
                     f"`{file}` was changed while it was read", path=file, hint="try again when nothing writes to it"
                 )
-        return self._result
+        return result
 
-    def _run(self) -> None:
-        try:
-            digest = hashlib.sha256()
-            for piece in self._pieces():
-                digest.update(piece)
-            self._result = "" if self._is_stopped else digest.hexdigest()
-        except Exception as error:
-            self._error = error
+    def _run(self) -> str:
+        digest = hashlib.sha256()
+        for piece in self._pieces():
+            digest.update(piece)
+        return "" if self._is_stopped else digest.hexdigest()
 
     def _pieces(self) -> Iterator[memoryview]:
         view = memoryview(bytearray(_CHUNK_BYTES))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from resport.conversion.provenance import stored_options
+from resport.conversion.target import check_complete
 from resport.errors import OptionError
 from resport.formats import Reader, format_of_source, open_reader
 
@@ -42,18 +43,26 @@ def recorded_reading(metadata: Mapping[str, str]) -> ReadingOptions:
 
 @contextmanager
 def open_both(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], options: ReadingOptions, *, recorded: bool = False
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    options: ReadingOptions,
+    *,
+    recorded: bool = False,
+    checksum: bool = True,
 ) -> Iterator[tuple[Reader, Reader]]:
-    """Open two checkpoints that are to be compared, each with those options that its reader has.
+    """Open two checkpoints that are to be compared, all files of them there, each with the options that its reader has.
 
     Args:
         source: one of them.
         target: the other.
         options: those that were given.
         recorded: read the source as the target's provenance says, where the options don't.
+        checksum: hold the values against the checksums that the two have of them.
 
     Raises:
         OptionError: neither reader has one of the options.
+        FormatError: one of them is damaged, or a file of it is missing.
+        SourceNotFoundError: one of them is not there.
     """
     takes = [_takes(path) if options or recorded else frozenset[str]() for path in (source, target)]
     for option in options.keys() - takes[0] - takes[1]:
@@ -62,9 +71,11 @@ def open_both(
             expected="a Keras HDF5 file",
             got=option,
         )
-    with open_reader(target, **_of(options, takes[1])) as judged:
+    with open_reader(target, checksum=checksum, **_of(options, takes[1])) as judged:
         known = recorded_reading(judged.metadata) if recorded else {}
-        with open_reader(source, **_of({**known, **options}, takes[0])) as reference:
+        with open_reader(source, checksum=checksum, **_of({**known, **options}, takes[0])) as reference:
+            check_complete(reference)
+            check_complete(judged)
             yield reference, judged
 
 

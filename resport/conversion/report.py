@@ -35,7 +35,9 @@ class ConversionReport:
         dry_run: nothing was written.
         evidence: what the detection rests on.
         odd_values: target tensors with values that are no finite numbers.
-        target_sha256: of the target's files one after the other; None where they were not read again.
+        target_sha256: of the files one after the other; None where they were not read again, or it was not wanted.
+        n_resumed: number of tensors in the target that an interrupted conversion had written, and were found true.
+        resumed_nbytes: bytes of their values.
     """
 
     source: str
@@ -59,6 +61,8 @@ class ConversionReport:
     evidence: tuple[str, ...] = field(default=())
     odd_values: tuple[OddValues, ...] = ()
     target_sha256: str | None = None
+    n_resumed: int = 0
+    resumed_nbytes: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``--json`` prints them."""
@@ -84,4 +88,6 @@ class ConversionReport:
             "evidence": list(self.evidence),
             "odd_values": [each.to_dict() for each in self.odd_values],
             "target_sha256": self.target_sha256,
+            "n_resumed": self.n_resumed,
+            "resumed_nbytes": self.resumed_nbytes,
         }

@@ -81,6 +81,7 @@ def carry_out(
     """Read, move and write every tensor of a plan.
 
     What stays in its order is handed on in pieces, from file to file; memory holds one of the other tensors at a time.
+    What an interrupted run wrote, and is still as it was then, is not read from the source again.
 
     Args:
         plan: what to carry out.
@@ -93,23 +94,33 @@ def carry_out(
     total = plan.targets.nbytes
     done = 0
 
-    def counted(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
+    def watched(spec: TensorSpec, pieces: Iterable[Buffer]) -> Iterator[Buffer]:
         nonlocal done
-        for piece in pieces:
+        for piece in counter.passing(spec, pieces):
             yield piece
             done += len(piece)
             if progress is not None:
                 progress(done, total)
 
+    def is_resumed(spec: TensorSpec) -> bool:
+        nonlocal done
+        before = done
+        if writer.resume(spec.name, watched):
+            return True
+        done = before
+        return False
+
     for move in plan.moves:
-        if is_copy(move, reader.manifest):
-            target = move.targets[0]
-            writer.write_pieces(target.name, counted(counter.passing(target, reader.pieces(move.sources[0]))))
-            continue
-        for spec, array in zip(move.targets, moved(move, reader.read), strict=True):
-            writer.write_pieces(spec.name, counted(counter.passing(spec, tiles_of(array))))
+        left = [spec for spec in move.targets if not is_resumed(spec)]
+        if left and is_copy(move, reader.manifest):
+            writer.write_pieces(left[0].name, watched(left[0], reader.pieces(move.sources[0])))
+        elif left:
+            for spec, array in zip(move.targets, moved(move, reader.read), strict=True):
+                if spec in left:
+                    writer.write_pieces(spec.name, watched(spec, tiles_of(array)))
     for fill in plan.fills:
-        writer.write(fill.target.name, filled(fill))
+        if not is_resumed(fill.target):
+            writer.write(fill.target.name, filled(fill))
 
 
 def is_copy(move: Move, source: Manifest) -> bool:

@@ -23,24 +23,33 @@ _REASONS = {
 }
 
 
-def target_format(target: str, format: str | None, max_shard_size: int | str | None) -> Format:
+def target_format(target: str, format: str | None, max_shard_size: int | str | None, *, resume: bool = False) -> Format:
     """The format of a target.
 
     Args:
         target: its path.
         format: the format's id, where the path should not tell it.
         max_shard_size: the most bytes of values in a file, where it is to be split.
+        resume: whether an interrupted conversion is to be gone on with.
 
     Raises:
-        OptionError: there is no such format, it is only read, or it can't be split.
+        OptionError: there is no such format, it is only read, it can't be split, or not gone on with: where a tensor
+            lies in it, or what stands before it, comes of those that were written before.
     """
     chosen = format_of_target(target, format, sharded=max_shard_size is not None)
-    chosen.load_writer()
+    is_resumable = chosen.load_writer().is_resumable
+    if resume and not is_resumable:
+        raise OptionError(
+            f"`--resume` goes on with targets in which each tensor has its place, and `{target}` is written as a whole",
+            expected="a `.safetensors` file, split or not, or the prefix of a TensorFlow V2 checkpoint",
+            got=chosen.title,
+            hint="leave out `--resume`, or convert to one of these first",
+        )
     return chosen
 
 
 def writer_options(
-    format: Format, target: str, *, write_state: bool, max_shard_size: int | str | None, n_shards: int | None
+    format: Format, target: str, write_state: bool, max_shard_size: int | str | None, n_shards: int | None
 ) -> dict[str, Any]:
     """The options that were given to the writer.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from resport.conversion.background import Background
 from resport.conversion.odd_values import OddValueCounter, OddValues
 from resport.conversion.provenance import PROVENANCE_KEY, SourceDigest
 from resport.conversion.stream import Progress, carry_out
@@ -12,6 +13,7 @@ from resport.errors import FormatError, SourceNotFoundError, TargetWriteError
 from resport.formats import Reader, Writer, open_reader
 from resport.formats.crc32c import extend_crc32c
 from resport.mapping import Plan
+from resport.tensors import TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +22,13 @@ class Written:
 
     Attributes:
         odd_values: the tensors with values that are no finite numbers.
-        sha256: of the target's files one after the other, or None where they were not read again.
+        sha256: of the target's files one after the other, or None where they were not read again, or it was not wanted.
+        resumed: the tensors that an interrupted conversion had written already.
     """
 
     odd_values: tuple[OddValues, ...] = ()
     sha256: str | None = None
+    resumed: tuple[TensorSpec, ...] = ()
 
 
 def write_target(
@@ -35,6 +39,7 @@ def write_target(
     origin: Callable[[str], str],
     *,
     readback: bool = True,
+    target_digest: bool = True,
     progress: Progress | None = None,
 ) -> Written:
     """Write all tensors of a plan, and leave the writer ready to commit.
@@ -46,6 +51,7 @@ def write_target(
         digest: works out the sha256 of the source.
         origin: gives the provenance with that sha256.
         readback: read the finished files again and compare every tensor with what was written.
+        target_digest: work out the sha256 of the finished files, where they are read again.
         progress: called as values are written.
 
     Raises:
@@ -55,25 +61,34 @@ def write_target(
     counter = OddValueCounter()
     carry_out(plan, reader, writer, progress, counter)
     writer.amend_metadata(PROVENANCE_KEY, origin(digest.result()))
-    return Written(counter.found(), read_back(writer) if readback else None)
+    resumed = tuple(writer.manifest[name] for name in sorted(writer.resumed))
+    return Written(counter.found(), read_back(writer, target_digest) if readback else None, resumed)
 
 
-def read_back(writer: Writer) -> str:
+def read_back(writer: Writer, with_digest: bool) -> str | None:
     """Read a finished target before it takes its place, and compare every tensor with what was written, by checksum.
 
+    Args:
+        writer: all of its tensors have been written.
+        with_digest: whether the sha256 is wanted, which takes longer than the rest.
+
     Returns:
-        The sha256 of its files, as ``cat FILES | sha256sum`` prints it.
+        The sha256 of its files, as ``cat FILES | sha256sum`` prints it; None where it is not wanted.
 
     Raises:
         TargetWriteError: it is not what was written.
     """
     place = writer.seal()
     try:
-        with open_reader(place) as reader, SourceDigest(reader.files) as digest:
-            # The disk writes while the digest is worked out.
+        # The disk writes meanwhile.
+        with (
+            Background(writer.sync, "resport-sync") as synced,
+            open_reader(place) as reader,
+            SourceDigest(reader.files if with_digest else ()) as digest,
+        ):
             problem = _difference(reader, writer)
-            writer.sync()
-            found = "" if problem else digest.result()
+            synced.result()
+            found = digest.result() if with_digest and not problem else None
     except FormatError as error:
         raise _misread(writer, error.message) from error
     except SourceNotFoundError as error:

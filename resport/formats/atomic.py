@@ -1,28 +1,13 @@
-"""Files that appear complete or not at all: written under another name in the same folder, synced, then renamed."""
+"""What outputs that appear whole or not at all rest on: creating, syncing, permissions, and what may be replaced."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from resport.errors import OptionError, SourceNotFoundError, TargetExistsError
 from resport.formats.source import kind_of
-
-
-def temporary_path(target: str) -> str:
-    """Create an empty file beside ``target`` that ``replace_file`` can rename over it, and return its path.
-
-    The file is made in the target's own folder because a rename is atomic only within one file system.
-
-    Raises:
-        SourceNotFoundError: the folder does not exist.
-    """
-    # A name of its own, not the target's with a suffix: a 255-byte target name leaves no room for one.
-    path = str(folder_of(target) / f".resport-{os.urandom(8).hex()}.partial")
-    create_file(path)
-    return path
 
 
 def folder_of(target: str) -> Path:
@@ -41,32 +26,6 @@ def create_file(path: str) -> None:
     """Create an empty file where there is none."""
     # With the mode of an ordinary new file, so that the umask holds; tempfile would make it private.
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
-
-
-def replace_file(temporary: str, target: str) -> None:
-    """Put a finished temporary file in the target's place, on disk and not only in the cache.
-
-    A target that is replaced keeps its permissions, and where the system allows it its owner.
-    """
-    take_permissions(temporary, target)
-    sync_file(temporary)
-    Path(temporary).replace(target)
-    sync_folder(target)
-
-
-@contextlib.contextmanager
-def replacing(target: str) -> Iterator[str]:
-    """Write a file in one step: yields a temporary path, which takes the target's place unless an error comes.
-
-    Raises:
-        SourceNotFoundError: the folder does not exist.
-    """
-    temporary = temporary_path(target)
-    try:
-        yield temporary
-        replace_file(temporary, target)
-    finally:
-        remove_file(temporary)
 
 
 def take_permissions(path: str, model: str) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from resport.dtypes import to_numpy
 from resport.errors import FormatError, OptionError, ResportError, TargetWriteError
 from resport.formats.crc32c import extend_crc32c
-from resport.formats.publication import publish_file
+from resport.formats.positioned import write_at
 from resport.formats.staging import Staging, only_one
 from resport.tensors import Manifest, TensorSpec
 
@@ -73,8 +73,8 @@ class Reader(ABC):
             name: a name of the manifest; not one of strings.
 
         Yields:
-            The bytes of the array that ``read`` gives, in order and little-endian. A fault that shows only at the end,
-            a wrong checksum, is raised after the last piece.
+            The bytes of the array that ``read`` gives, in order and little-endian; each piece is valid until the next
+            is asked for. A fault that shows only at the end, a wrong checksum, is raised after the last piece.
 
         Raises:
             KeyError: no tensor has that name.
@@ -107,6 +107,7 @@ class Writer(ABC):
 
     Attributes:
         checksums: the plain CRC-32C of each tensor that was written, of its bytes as ``Reader.pieces`` gives them.
+        resumed: the tensors that an interrupted run had written, of whose bytes this was found true.
         guard: called before anything takes its place, while no other process can; raises where that must not be.
 
     Raises:
@@ -116,6 +117,8 @@ class Writer(ABC):
     format: ClassVar[str]
     dtypes: ClassVar[frozenset[str]]
     """Names of the dtypes that the format holds."""
+    is_resumable: ClassVar[bool] = False
+    """Whether each tensor has its place before the first is written, and takes no other from what comes after it."""
     staging: Staging
 
     def __init__(self, path: str, specs: Iterable[TensorSpec], *, metadata: Mapping[str, str] | None = None) -> None:
@@ -126,6 +129,7 @@ class Writer(ABC):
         if problems:
             raise FormatError(f"`{path}` cannot hold these tensors: {'; '.join(problems[:10])}", path=path)
         self.checksums: dict[str, int] = {}
+        self.resumed: set[str] = set()
         self.guard: Callable[[], None] | None = None
         self._unwritten = set(self.manifest)
         self._is_sealed = False
@@ -168,7 +172,7 @@ class Writer(ABC):
         self.checksums[name] = extend_crc32c(0, _bytes_of(values))
         with write_errors(self.path):
             self._write(spec, values)
-        self._unwritten.discard(name)
+        self._note(name)
 
     def write_pieces(self, name: str, pieces: Iterable[Buffer]) -> None:
         """Write one tensor whose bytes come a piece at a time, as ``Reader.pieces`` gives them.
@@ -178,7 +182,37 @@ class Writer(ABC):
         """
         spec = self._unwritten_spec(name)
         self._write_pieces(spec, self._counted(pieces, spec))
+        self._note(name)
+
+    def resume(self, name: str, watch: Callable[[TensorSpec, Iterable[Buffer]], Iterable[Buffer]]) -> bool:
+        """Take a tensor for written that an interrupted run wrote, if its bytes still are those of then.
+
+        Args:
+            name: the tensor.
+            watch: hands on the bytes, and may look at them.
+
+        Returns:
+            Whether that is so; otherwise it is still to be written.
+        """
+        journal = self.staging.journal
+        if journal is None or name not in journal.written:
+            return False
+        spec, n_bytes, crc = self._unwritten_spec(name), 0, 0
+        for piece in watch(spec, _as_far_as_readable(self._staged_pieces(spec))):
+            n_bytes, crc = n_bytes + len(piece), extend_crc32c(crc, piece)
+        if (n_bytes, crc) != (spec.nbytes, journal.written[name]):
+            return False
+        self.checksums[name] = crc
+        self.resumed.add(name)
         self._unwritten.discard(name)
+        return True
+
+    def _note(self, name: str) -> None:
+        """A tensor is written."""
+        self._unwritten.discard(name)
+        if self.staging.journal is not None:
+            with write_errors(self.path):
+                self.staging.journal.add(name, self.checksums[name])
 
     def _unwritten_spec(self, name: str) -> TensorSpec:
         spec = self.manifest.get(name)
@@ -228,11 +262,17 @@ class Writer(ABC):
         self.abort()
 
     def abort(self) -> None:
-        """Remove what was written so far. Aborting twice, or after a commit, does nothing."""
+        """Give up; what was written so far is removed, unless it is there to be gone on with.
+
+        Aborting twice, or after a commit, does nothing.
+        """
         # What fails here follows from what failed before.
         with suppress(OSError):
             self._close()
-        self.staging.remove()
+        if self._is_committed:
+            self.staging.remove()
+        else:
+            self.staging.leave()
 
     def amend_metadata(self, key: str, text: str) -> None:
         """Change a text of the metadata for one of the same length; any time before the commit.
@@ -244,6 +284,13 @@ class Writer(ABC):
         if self._is_sealed or len(self.metadata.get(key, "").encode()) != n_bytes:
             raise OptionError(f"metadata `{key}` of `{self.path}` cannot become another of {n_bytes} bytes")
         self.metadata[key] = text
+
+    def _write_pieces_at(self, handle: int, pieces: Iterable[Buffer], offset: int) -> None:
+        """Write pieces one after the other from a place in an open file on."""
+        for piece in pieces:
+            with write_errors(self.path):
+                write_at(handle, piece, offset)
+            offset += len(piece)
 
     @abstractmethod
     def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
@@ -264,12 +311,23 @@ class Writer(ABC):
         with write_errors(self.path):
             self._write(spec, array)
 
+    def _staged_pieces(self, spec: TensorSpec) -> Iterator[Buffer]:
+        """The bytes at the place of a tensor in the staged files; fewer than it has where these end."""
+        return iter(())
+
+    @classmethod
+    def staged_as(cls, path: str) -> str:
+        """The path of which the staging folder is, for a target."""
+        return path
+
     @abstractmethod
     def _finish(self) -> None:
         """Complete the files in the staging folder, and leave no others there; every tensor has been written."""
 
     def _publish(self) -> None:
         """Put the finished files in their places."""
+        from resport.formats.publication import publish_file
+
         publish_file(self.staging, self.path)
 
     def _close(self) -> None:  # noqa: B027 - not every writer holds files open
@@ -299,6 +357,11 @@ class Writer(ABC):
                 self.commit()
         finally:
             self.abort()
+
+
+def _as_far_as_readable(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
+    with suppress(OSError):
+        yield from pieces
 
 
 def _bytes_of(array: np.ndarray) -> memoryview:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from resport.dtypes import to_numpy
 from resport.errors import ChecksumError, FormatError
 from resport.formats.crc32c import extend_crc32c
-from resport.formats.damage import quoted
+from resport.formats.damage import check_text_count, quoted
 from resport.formats.leveldb_table import mask_crc32c
 from resport.formats.positioned import pieces_at, read_at
 from resport.formats.protobuf import read_varint
@@ -21,8 +21,6 @@ from resport.tensors import TensorSpec
 if TYPE_CHECKING:
     import numpy as np
 
-BUNDLE_MAX_STRINGS = 1 << 20
-"""In one tensor: each is an object, which takes fifty times the memory of the byte that it can be in the file."""
 BUNDLE_CHUNK_BYTES = 1 << 20
 """Read or written at once: little enough to stay in the cache between the file and the checksum."""
 
@@ -48,11 +46,11 @@ def read_into(file: BinaryIO, raw: np.ndarray, offset: int, path: str) -> int:
         n_read = read_at(file.fileno(), chunk.data, offset + start)
         if n_read < chunk.nbytes:
             raise FormatError(f"`{path}` became shorter while it was read", path=path, offset=offset + start + n_read)
-        crc = extend_crc32c(crc, chunk)
+        crc = extend_crc32c(crc, chunk.data)
     return crc
 
 
-def pieces_with_crc(file: BinaryIO, size_bytes: int, offset: int, path: str) -> Generator[bytes, None, int]:
+def pieces_with_crc(file: BinaryIO, size_bytes: int, offset: int, path: str) -> Generator[memoryview, None, int]:
     """The bytes at a place in a file, piece by piece.
 
     Args:
@@ -60,6 +58,9 @@ def pieces_with_crc(file: BinaryIO, size_bytes: int, offset: int, path: str) -> 
         size_bytes: how many they are.
         offset: where they start in the file.
         path: the file's name for messages.
+
+    Yields:
+        Views, each valid until the next is asked for.
 
     Returns:
         The plain CRC-32C of the bytes.
@@ -112,10 +113,7 @@ def parse_strings(data: bytes, n_strings: int) -> tuple[list[bytes], int]:
 
     if n_strings == 0 and not data:
         return [], 0
-    if n_strings > BUNDLE_MAX_STRINGS:
-        raise FormatError(
-            "it has more strings than any file of weights", expected=f"at most {BUNDLE_MAX_STRINGS}", got=n_strings
-        )
+    check_text_count(n_strings)
     lengths, offset = [], 0
     for _ in range(n_strings):
         length, offset = read_varint(data, offset)

@@ -11,11 +11,13 @@ added that somebody would trip over.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from resport.dtypes import BY_NAME, BY_TENSORFLOW, OPAQUE
 from resport.errors import FormatError
+from resport.formats.damage import quoted
 from resport.formats.protobuf import (
     Buffer,
     as_bytes,
@@ -42,8 +44,7 @@ BUNDLE_METADATA_FIELD = 15_000
 """Number of the header field with resport's metadata: repeated {1 key, 2 value}."""
 
 
-@dataclass(frozen=True, slots=True)
-class BundleHeader:
+class BundleHeader(NamedTuple):
     """What an index says about the checkpoint as a whole.
 
     Attributes:
@@ -52,11 +53,10 @@ class BundleHeader:
     """
 
     n_shards: int
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class BundleEntry:
+class BundleEntry(NamedTuple):
     """What an index says about one tensor, or about one slice of a partitioned one.
 
     Attributes:
@@ -230,6 +230,15 @@ def encode_entry(entry: BundleEntry) -> bytes:
         + varint_field(5, entry.size_bytes)
         + fixed32_field(6, entry.crc32c)
     )
+
+
+def name_problems(names: Iterable[str]) -> list[str]:
+    """What is wrong with those of some names that cannot be keys, one sentence each."""
+    return [
+        f"the name {quoted(name)} is {'not UTF-8' if name else 'empty'}"
+        for name in names
+        if not name or not is_utf8(name)
+    ]
 
 
 def is_utf8(name: str) -> bool:

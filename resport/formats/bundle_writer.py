@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -26,13 +25,12 @@ from resport.formats.bundle_entry import (
     BundleHeader,
     encode_entry,
     encode_header,
-    is_utf8,
+    name_problems,
 )
 from resport.formats.checkpoint_path import shard_files, shard_path, write_state_file
-from resport.formats.damage import quoted
 from resport.formats.leveldb_table import mask_crc32c
 from resport.formats.leveldb_writer import encode_table
-from resport.formats.positioned import write_at
+from resport.formats.positioned import pieces_at, write_at
 from resport.formats.publication import Detour, publish_files
 from resport.formats.staging import Staging
 from resport.tensors import Manifest, TensorSpec
@@ -50,6 +48,7 @@ class TensorBundleWriter(Writer):
         metadata: text to keep in the index, where TensorFlow skips it.
         n_shards: number of data files; each gets about the same number of bytes.
         write_state: whether the file ``checkpoint`` in the folder shall name this checkpoint.
+        staging: where the files wait, if an interrupted run left some.
 
     Raises:
         OptionError: the path has no last part, or the number of shards cannot be.
@@ -59,6 +58,7 @@ class TensorBundleWriter(Writer):
     dtypes: ClassVar[frozenset[str]] = frozenset(
         dtype.name for dtype in DTYPES if dtype.tensorflow is not None and dtype.name not in OPAQUE
     )
+    is_resumable: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class TensorBundleWriter(Writer):
         metadata: Mapping[str, str] | None = None,
         n_shards: int = 1,
         write_state: bool = False,
+        staging: Staging | None = None,
     ) -> None:
         if path.endswith("/") or not Path(path).name:
             raise OptionError(f"`{path}` is a folder, not the prefix of a checkpoint", hint=f"pass {path}model.ckpt")
@@ -79,11 +80,11 @@ class TensorBundleWriter(Writer):
         self._write_state = write_state
         self._entries = lay_out(self.manifest.values(), n_shards)
         self._targets = [shard_path(path, shard, n_shards) for shard in range(n_shards)]
-        self.staging = Staging(path)
+        self.staging = staging or Staging(path)
         self._handles: dict[int, int] = {}
         try:
-            for target in self._targets:
-                self.staging.create(target)
+            for target, n_bytes in zip(self._targets, self._shard_bytes(), strict=True):
+                self.staging.create(target, n_bytes)
         except BaseException:
             self.abort()
             raise
@@ -91,12 +92,14 @@ class TensorBundleWriter(Writer):
     @classmethod
     def problems(cls, manifest: Manifest) -> list[str]:
         """What of a manifest cannot be written: foreign dtypes, and names that are no keys."""
-        names = [
-            f"the name {quoted(name)} is {'empty' if not name else 'not UTF-8'}"
-            for name in manifest
-            if not name or not is_utf8(name)
-        ]
-        return super().problems(manifest) + names
+        return super().problems(manifest) + name_problems(manifest)
+
+    def _shard_bytes(self) -> list[int]:
+        """The length of each data file."""
+        n_bytes = [0] * len(self._targets)
+        for entry in self._entries.values():
+            n_bytes[entry.shard] += entry.size_bytes
+        return n_bytes
 
     def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
         import numpy as np
@@ -106,17 +109,20 @@ class TensorBundleWriter(Writer):
 
     def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
         entry = self._entries[spec.name]
-        offset = entry.offset
-        for piece in pieces:
-            with write_errors(self.path):
-                write_at(self._handle(entry.shard), piece, offset)
-            offset += len(piece)
+        with write_errors(self.path):
+            handle = self._handle(entry.shard)
+        self._write_pieces_at(handle, pieces, entry.offset)
+
+    def _staged_pieces(self, spec: TensorSpec) -> Iterator[Buffer]:
+        entry = self._entries[spec.name]
+        return pieces_at(self._handle(entry.shard), entry.offset, spec.nbytes)
 
     def _handle(self, shard: int) -> int:
         """A shard's temporary file, open; only the last one used is, for there may be thousands."""
         if shard not in self._handles:
             self._close()
-            self._handles[shard] = os.open(self.staging.place(self._targets[shard]), os.O_WRONLY | os.O_CLOEXEC)
+            place = self.staging.place(self._targets[shard])
+            self._handles[shard] = os.open(place, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         return self._handles[shard]
 
     def _close(self) -> None:
@@ -146,7 +152,7 @@ class TensorBundleWriter(Writer):
     def _encode_index(self, n_shards: int) -> bytes:
         header = encode_header(BundleHeader(n_shards, self.metadata))
         entries = [
-            (name.encode(), encode_entry(replace(entry, crc32c=mask_crc32c(self.checksums[name]))))
+            (name.encode(), encode_entry(entry._replace(crc32c=mask_crc32c(self.checksums[name]))))
             for name, entry in self._entries.items()
         ]
         return encode_table([(BUNDLE_HEADER_KEY, header), *entries])

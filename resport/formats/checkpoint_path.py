@@ -14,12 +14,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from resport.errors import OptionError, SourceNotFoundError
-from resport.formats.atomic import replacing
 from resport.formats.leveldb_table import TABLE_MAGIC
+from resport.formats.publication import replacing
 
 STATE_FILE_NAME = "checkpoint"
 STATE_FILE_MAX_BYTES = 1 << 20
@@ -36,8 +36,7 @@ _STEP = re.compile(r"(.*)-(\d+)", re.S)
 _LIKE_A_PREFIX = re.compile(r"[^.]+|.*\.ckpt(-\d+)?", re.S)
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedPrefix:
+class ResolvedPrefix(NamedTuple):
     """The checkpoint that a path means.
 
     Attributes:

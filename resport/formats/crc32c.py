@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
+_COPIED_BYTES = 1 << 16
+"""Little enough that memory for it is reused from call to call, where larger blocks come from the system each time."""
 
 
-def extend_crc32c(crc: int, piece: bytes | memoryview | np.ndarray) -> int:
-    """Carry a plain CRC-32C on over further bytes, without a copy of them."""
+def extend_crc32c(crc: int, piece: bytes | memoryview) -> int:
+    """Carry a plain CRC-32C on over further bytes."""
     import google_crc32c
 
-    if isinstance(piece, memoryview):
-        import numpy as np
-
-        # The library takes no view, but it takes an array.
-        piece = np.frombuffer(piece, np.uint8) if len(piece) else b""
-    extended: int = google_crc32c.extend(crc, piece)
-    return extended
+    if isinstance(piece, bytes):
+        return int(google_crc32c.extend(crc, piece))
+    # The library takes bytes alone. To copy them costs less than to import numpy, whose arrays it takes too.
+    for start in range(0, len(piece), _COPIED_BYTES):
+        crc = google_crc32c.extend(crc, bytes(piece[start : start + _COPIED_BYTES]))
+    return crc

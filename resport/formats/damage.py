@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from resport.errors import FormatError
 
 QUOTED_NAME_LENGTH = 200
+MAX_TEXTS = 1 << 20
+"""Of one tensor: each takes some fifty bytes of memory, however few it has in the file; a vocabulary has fewer."""
 
 
 @contextmanager
@@ -37,6 +39,18 @@ def located(what: str, path: str, name: str | None = None) -> Iterator[None]:
             got=error.got,
             hint=error.hint,
         ) from None
+
+
+def check_text_count(n_texts: int) -> None:
+    """Refuse more texts than memory should be taken for.
+
+    Raises:
+        FormatError: there are too many.
+    """
+    if n_texts > MAX_TEXTS:
+        raise FormatError(
+            "it has more texts than any file of weights", expected=f"at most {MAX_TEXTS}", got=f"{n_texts} texts"
+        )
 
 
 def quoted(name: str) -> str:

@@ -180,6 +180,7 @@ def _texts(node: Node, name: str, path: str) -> tuple[list[bytes], tuple[int, ..
         if shape is None:
             return None
         if attribute.datatype.element in {TEXT, TEXT_REFERENCE}:
+            node.file.source.count_parts(count)
             return texts_of(attribute.datatype, attribute.elements, count, node.file.heap), shape
         # An empty list of names is one of numbers: numpy gives it no other type.
         is_empty = count == 0 and attribute.datatype.element not in {"", OPAQUE}

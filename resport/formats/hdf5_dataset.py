@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from resport.dtypes import BY_NAME, OPAQUE, to_numpy
 from resport.errors import FormatError
+from resport.formats.damage import check_text_count
 from resport.formats.hdf5 import hdf5_errors, shown, text_attribute
 from resport.formats.hdf5_file import datatype
 from resport.formats.hdf5_file.layout import CHUNKED, VIRTUAL
@@ -64,6 +65,9 @@ def dataset_spec(dataset: Dataset, name: str, path: str) -> TensorSpec:
         if dataset.dataspace.shape is None:
             raise FormatError(f"{shown(dataset)} in `{path}` is not an array", path=path)
         spec = TensorSpec(name, dataset.dataspace.shape, _dtype_of(dataset, path))
+        if spec.dtype == "string":
+            check_text_count(spec.size)
+        dataset.check_fill_value()
         _check_size(dataset, spec, path)
     return spec
 

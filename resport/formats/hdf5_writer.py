@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from resport.dtypes import BY_NAME, OPAQUE, to_numpy
 from resport.errors import FormatError, OptionError
-from resport.formats.base import Buffer, Writer, write_errors
+from resport.formats.base import Buffer, Writer
 from resport.formats.damage import quoted
 from resport.formats.hdf5 import HDF5_MAX_ATTRIBUTE_BYTES
 from resport.formats.hdf5_dataset import DTYPE_ATTRIBUTE, stored_view
@@ -99,11 +99,7 @@ class HDF5Writer(Writer):
         write_at(self._open_handle(spec), array.reshape(-1).view(np.uint8).data, self._offsets[spec.name])
 
     def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
-        handle, offset = self._open_handle(spec), self._offsets[spec.name]
-        for piece in pieces:
-            with write_errors(self.path):
-                write_at(handle, piece, offset)
-            offset += len(piece)
+        self._write_pieces_at(self._open_handle(spec), pieces, self._offsets[spec.name])
 
     def _open_handle(self, spec: TensorSpec) -> int:
         if self._file is None:

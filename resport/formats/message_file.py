@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from resport.errors import FormatError
 from resport.formats.protobuf import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT, read_varint
@@ -33,8 +32,7 @@ MESSAGE_MAX_TEXTS_BYTES = 32 << 20
 _FIELD_MAX_HEAD_BYTES = 20
 
 
-@dataclass(frozen=True, slots=True)
-class FieldPlace:
+class FieldPlace(NamedTuple):
     """A field and where its value is.
 
     Attributes:

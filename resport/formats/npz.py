@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, ClassVar
 from resport.dtypes import DTYPES, OPAQUE, to_numpy
 from resport.errors import ChecksumError, FormatError, OptionError
 from resport.formats.base import Reader
-from resport.formats.damage import located, quoted
+from resport.formats.damage import check_text_count, located, quoted
 from resport.formats.npy_header import (
     NPY_MAGIC,
     NPY_MAX_HEADER_BYTES,
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 NPY_SUFFIX = ".npy"
-NPZ_MAX_TEXTS = 1 << 20
-"""Texts in an array: as objects they take thirty times the memory of the smallest that a file can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +145,13 @@ class NpzReader(Reader):
             names = [name.removesuffix(":0") for name in names]
             notes.append("every name ends in `:0`, which was cut off")
         others = [member.name for member in directory.members if not member.name.endswith(NPY_SUFFIX)]
+        if others and not names:
+            raise FormatError(
+                f"`{self.path}` is a zip file without arrays",
+                path=self.path,
+                expected=f"members whose names end in {NPY_SUFFIX}",
+                got=", ".join(map(quoted, others[:3])),
+            )
         if others:
             notes.append(f"what is no array was left out: {', '.join(map(quoted, others[:10]))}")
         self.note = "; ".join(notes) or None
@@ -162,12 +167,8 @@ class NpzReader(Reader):
                 raise FormatError("it ends inside its header")
             extra = next((field for number, field in member.extra if number == ZIP_DTYPE_EXTRA), b"")
             header = parse_npy_header(head, extra.decode("latin-1"))
-            if header.text and math.prod(header.shape) > NPZ_MAX_TEXTS:
-                raise FormatError(
-                    "it has more texts than any file of weights",
-                    expected=f"at most {NPZ_MAX_TEXTS}",
-                    got=f"{math.prod(header.shape)}",
-                )
+            if header.text:
+                check_text_count(math.prod(header.shape))
             if header.header_bytes + header.data_bytes != member.size_bytes:
                 raise FormatError(
                     "its size is not its shape times its dtype",

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from resport.formats.protobuf import Buffer, as_bytes, as_text, read_fields
 
@@ -35,8 +35,7 @@ MAX_DEPTH = 64
 _MODEL_WEIGHTS_IN_OPTIMIZER = "_trainable_variables"
 
 
-@dataclass(frozen=True, slots=True)
-class SavedVariable:
+class SavedVariable(NamedTuple):
     """What an object graph says of one variable.
 
     Attributes:

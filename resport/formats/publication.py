@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from resport.formats.atomic import create_file, remove_file, sync_file, sync_folder, take_permissions
-from resport.formats.staging import Staging
+from resport.formats.staging import Staging, staged
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,30 @@ class Detour:
     data: Sequence[str]
     empty: Sequence[str]
     index: bytes
+
+
+@contextmanager
+def replacing(target: str) -> Iterator[str]:
+    """Write a file in one step: yields a temporary path, which takes the target's place unless an error comes.
+
+    A target that is replaced keeps its permissions, and where the system allows it its owner.
+
+    Raises:
+        SourceNotFoundError: the folder does not exist.
+    """
+    with staged(target) as staging:
+        yield staging.create(target)
+        staging.sync()
+        publish_file(staging, target)
+
+
+def publish_folder(staging: Staging, target: str) -> None:
+    """Put the folder itself, with its finished and synced files, where there is nothing yet."""
+    mode = min(stat.S_IMODE(file.stat().st_mode) for file in Path(staging.path).iterdir())
+    # It was private; who may read its files may look into it.
+    Path(staging.path).chmod(mode | (mode & 0o444) >> 2)
+    Path(staging.path).rename(target)
+    sync_folder(target)
 
 
 def publish_file(staging: Staging, target: str) -> None:

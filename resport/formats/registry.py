@@ -14,10 +14,9 @@ import importlib
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resport.errors import FormatError, OptionError, UnknownFormatError
 from resport.formats.atomic import check_replaceable
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
 SAFETENSORS_MAX_HEADER_BYTES = 24 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """One on-disk format.
 
     Attributes:
@@ -82,9 +80,9 @@ def _load(dotted: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _lazy(dotted: str) -> Callable[..., Any]:
-    """A function that is imported when it is first called."""
-    return lambda *arguments: _load(dotted)(*arguments)
+def _lazy(dotted: str, worth: Callable[..., bool] = lambda *arguments: True) -> Callable[..., Any]:
+    """A function that is imported when it is first called with arguments for which that is worth it, else None."""
+    return lambda *arguments: _load(dotted)(*arguments) if worth(*arguments) else None
 
 
 def _is_safetensors(head: bytes, path: str) -> bool:
@@ -123,7 +121,7 @@ FORMATS: tuple[Format, ...] = (
         "resport.formats.keras_sharded:KerasShardedReader",
         "",
         (".weights.json",),
-        _lazy("resport.formats.keras_sharded:is_keras_sharded"),
+        _lazy("resport.formats.keras_sharded:is_keras_sharded", lambda head, path: ".weights." in path.lower()),
     ),
     # In front of safetensors: one shard means the checkpoint that it is a part of.
     Format(
@@ -152,7 +150,7 @@ FORMATS: tuple[Format, ...] = (
         "resport.formats.npz:NpzReader",
         "resport.formats.npz:NpzWriter",
         (".npz", ".npy"),
-        _lazy("resport.formats.npz:is_npz"),
+        _lazy("resport.formats.npz:is_npz", lambda head, path: head.startswith((b"PK", b"\x93NUMPY"))),
     ),
     Format(
         "keras-archive",
@@ -160,7 +158,7 @@ FORMATS: tuple[Format, ...] = (
         "resport.formats.keras_archive:KerasArchiveReader",
         "resport.formats.keras_archive:KerasArchiveWriter",
         (".keras",),
-        _lazy("resport.formats.keras_archive:is_keras_archive"),
+        _lazy("resport.formats.keras_archive:is_keras_archive", lambda head, path: head.startswith(b"PK")),
     ),
     Format(
         "keras-legacy-h5",
@@ -194,7 +192,10 @@ FORMATS: tuple[Format, ...] = (
         "",
         (),
         _told_by_resolve,
-        resolve=_lazy("resport.formats.saved_model:resolve_saved_model"),
+        resolve=_lazy(
+            "resport.formats.saved_model:resolve_saved_model",
+            lambda path: path.endswith((".pb", ".pbtxt")) or os.path.isdir(path),  # noqa: PTH112 - a path may be too long
+        ),
     ),
     Format(
         "tensorflow-v1",

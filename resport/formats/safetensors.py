@@ -113,12 +113,19 @@ class SafetensorsWriter(SingleFileWriter):
 
     format: ClassVar[str] = "safetensors"
     dtypes: ClassVar[frozenset[str]] = frozenset(dtype.name for dtype in BY_SAFETENSORS.values())
+    is_resumable: ClassVar[bool] = True
 
     def _lay_out(self) -> bytes:
         begins = _lay_out(self.manifest)
         header = _header_bytes(self.manifest, begins, self.metadata, self.path)
         self._offsets = {name: len(header) + begin for name, begin in begins.items()}
         return header
+
+    def _n_bytes(self, head: bytes) -> int:
+        return len(head) + self.manifest.nbytes
+
+    def _staged_pieces(self, spec: TensorSpec) -> Iterator[Buffer]:
+        return pieces_at(self._handle, self._offsets[spec.name], spec.nbytes)
 
     @classmethod
     def problems(cls, manifest: Manifest) -> list[str]:
@@ -141,11 +148,7 @@ class SafetensorsWriter(SingleFileWriter):
         self._write_at(array.reshape(-1).view(np.uint8).data, self._offsets[spec.name])
 
     def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
-        offset = self._offsets[spec.name]
-        for piece in pieces:
-            with write_errors(self.path):
-                self._write_at(piece, offset)
-            offset += len(piece)
+        self._write_pieces_at(self._handle, pieces, self._offsets[spec.name])
 
 
 def _read_header(handle: int, size: int, path: str) -> tuple[dict[str, Any], int]:

@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +216,8 @@ def parse_size(size: int | str) -> int:
     Raises:
         OptionError: it is none, or not positive.
     """
+    from fractions import Fraction
+
     fault = OptionError(
         "this is no size of a shard", expected="a number of bytes, or one with KB, MB, GB or GiB", got=f"{size}"
     )

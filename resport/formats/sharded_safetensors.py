@@ -162,6 +162,7 @@ class ShardedSafetensorsWriter(Writer):
         specs: every tensor that will be written, in the order in which they are dealt out.
         metadata: text to keep in the header of every shard.
         max_shard_size: the most bytes of values in a shard, as a number or as text (``"500MB"``, ``"2GB"``).
+        staging: where the files wait, if an interrupted run left some.
 
     Raises:
         FormatError: what ``SafetensorsWriter`` raises.
@@ -170,6 +171,7 @@ class ShardedSafetensorsWriter(Writer):
 
     format: ClassVar[str] = SHARDED_FORMAT
     dtypes: ClassVar[frozenset[str]] = SafetensorsWriter.dtypes
+    is_resumable: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -178,6 +180,7 @@ class ShardedSafetensorsWriter(Writer):
         *,
         metadata: Mapping[str, str] | None = None,
         max_shard_size: int | str = SHARD_DEFAULT_BYTES,
+        staging: Staging | None = None,
     ) -> None:
         super().__init__(os.fspath(path), specs, metadata=metadata)
         stem = target_stem(self.path)
@@ -197,7 +200,7 @@ class ShardedSafetensorsWriter(Writer):
         ]
         self._shards: list[SafetensorsWriter] = []
         self._shard_of: dict[str, SafetensorsWriter] = {}
-        self.staging = Staging(f"{stem}{SAFETENSORS_SUFFIX}")
+        self.staging = staging or Staging(self.staged_as(self.path))
         self._open_shards(targets, dealt)
 
     @classmethod
@@ -219,6 +222,10 @@ class ShardedSafetensorsWriter(Writer):
             self.abort()
             raise
 
+    @classmethod
+    def staged_as(cls, path: str) -> str:
+        return f"{target_stem(path)}{SAFETENSORS_SUFFIX}"
+
     def amend_metadata(self, key: str, text: str) -> None:
         super().amend_metadata(key, text)
         for writer in self._shards:
@@ -229,6 +236,9 @@ class ShardedSafetensorsWriter(Writer):
 
     def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
         self._shard_of[spec.name]._write_pieces(spec, pieces)
+
+    def _staged_pieces(self, spec: TensorSpec) -> Iterator[Buffer]:
+        return self._shard_of[spec.name]._staged_pieces(spec)
 
     def _finish(self) -> None:
         for writer in self._shards:

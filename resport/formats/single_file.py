@@ -38,7 +38,8 @@ class SingleFileWriter(Writer):
         self.staging = staging or Staging(self.path)
         self._handle = -1
         try:
-            self._handle = os.open(self.staging.create(self.path), os.O_WRONLY | os.O_CLOEXEC)
+            staged = self.staging.create(self.path, self._n_bytes(head))
+            self._handle = os.open(staged, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             self._write_at(head, 0)
         except BaseException:
             self.abort()
@@ -51,6 +52,10 @@ class SingleFileWriter(Writer):
         Returns:
             What the file begins with.
         """
+
+    def _n_bytes(self, head: bytes) -> int:
+        """The length of the finished file, where that is known before; 0 elsewhere."""
+        return 0
 
     def _write_at(self, piece: bytes | memoryview, offset: int) -> None:
         write_at(self._handle, piece, offset)

@@ -272,7 +272,7 @@ def _find_parts(entry: BundleEntry, entries: Mapping[bytes, BundleEntry]) -> tup
                 got=f"{part.spec.shape} {part.spec.dtype}",
             )
         keys.append(key)
-        parts.append((bounds, replace(part, spec=replace(part.spec, name=spec.name))))
+        parts.append((bounds, part._replace(spec=replace(part.spec, name=spec.name))))
     check_cover(spec.shape, [bounds for bounds, _ in parts])
     return keys, parts
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from resport.dtypes import BY_TENSORFLOW, to_numpy
 from resport.errors import FormatError
-from resport.formats.bundle_data import BUNDLE_MAX_STRINGS
 from resport.formats.bundle_entry import parse_shape
+from resport.formats.damage import check_text_count
 from resport.formats.protobuf import FIXED64, LENGTH_DELIMITED, VARINT, Buffer, as_bytes, as_int, read_fields
 from resport.tensors import TensorSpec
 
@@ -254,8 +254,7 @@ def _decode_strings(data: Buffer, spec: TensorSpec, is_complete: bool) -> np.nda
     """The string tensor of a message."""
     import numpy as np
 
-    if spec.size > BUNDLE_MAX_STRINGS:
-        raise FormatError("its shape asks for far more than its values are", got=f"{spec.size} strings")
+    check_text_count(spec.size)
     strings = [bytes(as_bytes(number, value)) for number, _, value in read_fields(data) if number == STRING_FIELD]
     if len(strings) > spec.size or (is_complete and len(strings) < spec.size):
         raise _count_error(spec, len(strings))

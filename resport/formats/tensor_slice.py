@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 from resport.errors import FormatError
 
@@ -24,8 +24,7 @@ SLICE_CELLS_EACH = 16
 SLICE_CELLS_ALLOWED = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """What a slice takes of one axis: ``length`` elements from ``start`` on, or all (0, ``FULL_EXTENT``)."""
 
     start: int

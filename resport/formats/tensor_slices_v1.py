@@ -29,6 +29,7 @@ from resport.errors import FormatError, OptionError
 from resport.formats.atomic import remove_file
 from resport.formats.base import Reader, Writer
 from resport.formats.bundle_data import empty_array
+from resport.formats.bundle_entry import name_problems
 from resport.formats.damage import located, quoted
 from resport.formats.leveldb_table import LevelDBTable
 from resport.formats.leveldb_writer import TableWriter
@@ -218,17 +219,12 @@ class TensorSlicesWriter(Writer):
     @classmethod
     def problems(cls, manifest: Manifest) -> list[str]:
         """What of a manifest cannot be written: foreign dtypes, names that are no text, tensors over 2 GB."""
-        names = [
-            f"the name {quoted(name)} is {'empty' if not name else 'not UTF-8'}"
-            for name in manifest
-            if not _is_name(name)
-        ]
         sizes = [
             f"{quoted(spec.name)} can take more than the {V1_MAX_MESSAGE_BYTES} bytes that a tensor may have"
             for spec in manifest.values()
             if spec.dtype in cls.dtypes and _max_entry_bytes(spec) > V1_MAX_MESSAGE_BYTES
         ]
-        return super().problems(manifest) + names + sizes
+        return super().problems(manifest) + name_problems(manifest) + sizes
 
     def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
         with Path(self._values_path).open("ab") as file:
@@ -284,10 +280,3 @@ def _with_head(head: bytes, file: BinaryIO, start: int, n_bytes: int) -> Iterato
     while piece := file.read(min(n_bytes, V1_COPY_BYTES)):
         n_bytes -= len(piece)
         yield piece
-
-
-def _is_name(name: str) -> bool:
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:
-        return False

@@ -39,7 +39,7 @@ _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR = struct.Struct("<4sIQI")
 _LOCAL_MAGIC, _CENTRAL_MAGIC, _END_MAGIC = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _END64_MAGIC, _LOCATOR_MAGIC = b"PK\x06\x06", b"PK\x06\x07"
-_ENCRYPTED, _UTF8 = 0x0001, 0x0800
+_ENCRYPTED, _STREAMED, _UTF8 = 0x0001, 0x0008, 0x0800
 _VERSION, _VERSION64 = 20, 45
 _EPOCH = (0, (1 << 5) | 1)
 """Midnight of 1 January 1980, the first time that a zip file can tell."""
@@ -213,8 +213,8 @@ def _place(handle: int, members: Sequence[ZipMember], directory_offset: int, pat
     """Find each member's bytes behind its own header, and check that no two members share any."""
     placed = {}
     ordered = sorted(members, key=lambda member: member.offset)
-    ends = [member.offset for member in ordered[1:]] + [directory_offset] * bool(ordered)
-    for member, end in zip(ordered, ends, strict=True):
+    starts = [*(min(member.offset, directory_offset) for member in ordered[1:]), directory_offset]
+    for member, end in zip(ordered, starts, strict=False):
         data_offset = _data_offset(handle, member, end, path)
         if data_offset + member.stored_bytes > end:
             raise FormatError(
@@ -237,15 +237,24 @@ def _data_offset(handle: int, member: ZipMember, end: int, path: str) -> int:
     )
     if member.offset + _LOCAL.size > end:
         raise fault
-    magic, _, flags, method, _, _, _, _, _, n_name, n_extra = _LOCAL.unpack(
+    magic, _, flags, method, _, _, crc, stored, size, n_name, n_extra = _LOCAL.unpack(
         os.pread(handle, _LOCAL.size, member.offset)
     )
-    name = os.pread(handle, n_name, member.offset + _LOCAL.size)
-    if magic != _LOCAL_MAGIC or method != member.method:
+    data_offset = member.offset + _LOCAL.size + int(n_name) + int(n_extra)
+    if magic != _LOCAL_MAGIC or method != member.method or data_offset > end:
         raise fault
-    if name.decode("utf-8" if flags & _UTF8 else "cp437", "replace") != member.name:
+    tail = os.pread(handle, n_name + n_extra, member.offset + _LOCAL.size)
+    try:
+        name = tail[:n_name].decode("utf-8" if flags & _UTF8 else "cp437")
+        size, stored, _ = _with_zip64((size, stored, 0), tuple(_parse_extra(tail[n_name:])))
+    except (UnicodeDecodeError, struct.error):
+        raise fault from None
+    # A header that was written before the bytes were known leaves what it cannot know to a record behind them.
+    unknown = {0} if flags & _STREAMED else set()
+    known = ((crc, member.crc32), (stored, member.stored_bytes), (size, member.size_bytes))
+    if name != member.name or any(here != there and here not in unknown for here, there in known):
         raise fault
-    return member.offset + _LOCAL.size + int(n_name) + int(n_extra)
+    return data_offset
 
 
 def encode_local(member: ZipMember) -> bytes:

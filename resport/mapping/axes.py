@@ -14,8 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +25,7 @@ DIAGONAL_SUFFIX = "_again"
 _TOKEN = re.compile(r"\s*(?:(1)(?![a-z0-9_])|([a-z][a-z0-9_]*)|\(([^()]*)\))")
 
 
-@dataclass(frozen=True, slots=True)
-class AxisString:
+class AxisString(NamedTuple):
     """The axes of a tensor in one dialect.
 
     Attributes:
@@ -108,8 +106,7 @@ class AxisString:
         return sizes
 
 
-@dataclass(frozen=True, slots=True)
-class AxisMove:
+class AxisMove(NamedTuple):
     """The move of one or many tensors of one dialect to one or many of another.
 
     Attributes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, product
-from typing import Any
+from typing import Any, NamedTuple
 
 from resport.errors import TableError
 from resport.mapping.axes import AxisMove, AxisString
@@ -21,8 +21,7 @@ DEFAULT_CLASSES = 1000
 """The class count of a network of which nothing else is known: that of ImageNet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One parameter of a variant.
 
     Attributes:
@@ -75,8 +74,7 @@ class Parameter:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ConcreteFold:
+class ConcreteFold(NamedTuple):
     """A fold between tensors of one dialect, by their names."""
 
     dialect: str

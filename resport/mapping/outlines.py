@@ -16,9 +16,8 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from resport.mapping.folding import FOLDED_NUMBER, fold_digits
 from resport.mapping.tables import Table, load_table, table_paths, tables_folder
@@ -32,8 +31,7 @@ DETECTION_MAX_ROOT = 1_000
 _SEPARATOR = re.compile("[/.]")
 
 
-@dataclass(frozen=True, slots=True)
-class Outline:
+class Outline(NamedTuple):
     """What can be told of a family before its table is read.
 
     Attributes:

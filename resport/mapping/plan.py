@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from resport.dtypes import FLOATING, OPAQUE, dtype_named
 from resport.errors import OptionError, PlanError
@@ -55,8 +56,7 @@ class PlanOptions:
         return changes
 
 
-@dataclass(frozen=True, slots=True)
-class Adjustment:
+class Adjustment(NamedTuple):
     """An operation on a source tensor before it moves: its name in ``OPERATIONS`` and what it takes beside the tensor.
 
     Attributes:
@@ -72,8 +72,7 @@ class Adjustment:
     value: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """Source tensors that become target tensors.
 
     Attributes:
@@ -89,16 +88,14 @@ class Move:
     adjustments: tuple[Adjustment, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Fill:
+class Fill(NamedTuple):
     """A target tensor that the source dialect has no tensor for: every element is ``value``."""
 
     target: TensorSpec
     value: float
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """A source tensor that the target dialect has no tensor for: every element must be ``value``."""
 
     source: str
@@ -106,8 +103,7 @@ class Check:
     foldable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(NamedTuple):
     """A source tensor that is left out, and the rule that says so."""
 
     name: str

@@ -9,9 +9,8 @@ dialects; what a framework's own class does otherwise is said in ``[stock]``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations, product
-from typing import Any
+from typing import Any, NamedTuple
 
 RELATION_KEYS = frozenset({"pair", "among", "kind", "reason", "difference"})
 
@@ -26,8 +25,7 @@ RELATION_KINDS: Mapping[str, str] = {
 """The kinds, and what each says of the two networks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Relation:
+class Relation(NamedTuple):
     """What a table says of two of its dialects.
 
     Attributes:

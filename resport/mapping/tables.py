@@ -8,10 +8,10 @@ look-up turned round. What a table may say is described in docs/tables.md; ``res
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from resport.errors import OptionError
 from resport.mapping.axes import AxisString
@@ -31,8 +31,7 @@ RGB = "rgb"
 """The axis name that means the colour channels of the input."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One parameter in every dialect.
 
     Attributes:
@@ -48,8 +47,7 @@ class Row:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(NamedTuple):
     """A tensor of one dialect that other dialects have no place for, and the operation that takes it in.
 
     Attributes:
@@ -67,8 +65,7 @@ class Fold:
     axis: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """Rows that run over the same indices.
 
     Attributes:
@@ -86,12 +83,11 @@ class Group:
     folds: tuple[Fold, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AxesEntry:
+class AxesEntry(NamedTuple):
     """An entry of ``[axes]``: one axis string for each dialect, and sizes that no shape tells."""
 
     strings: Mapping[str, AxisString]
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, int] = MappingProxyType({})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -99,8 +95,7 @@ class AxesEntry:
         return next(iter(self.strings.values())).names
 
 
-@dataclass(frozen=True, slots=True)
-class Stock:
+class Stock(NamedTuple):
     """A framework's own classes that take the weights of a dialect and compute something else.
 
     Attributes:
@@ -116,8 +111,7 @@ class Stock:
     instead: str
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """A mapping table of one family.
 
     Attributes:
@@ -156,7 +150,7 @@ class Table:
     stock: Mapping[str, Stock]
     relations: tuple[Relation, ...] = ()
     foreign: frozenset[str] = frozenset()
-    epsilon: Mapping[str, float] = field(default_factory=dict)
+    epsilon: Mapping[str, float] = MappingProxyType({})
 
     def relation(self, source: str, target: str) -> Relation | None:
         """What the table says of two dialects, in either order; None where it says nothing."""

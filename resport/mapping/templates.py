@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from resport.mapping.folding import FOLDED_NUMBER
 
@@ -25,16 +25,14 @@ INDEX_PATTERN = "[0-9]{1,9}"
 """What an index looks like in a name. Longer runs of digits are no index, and Python refuses to read the longest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
+class Hole(NamedTuple):
     """One hole of a template: the name of an index, a word or ``variant``, and what is added to an index."""
 
     name: str
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(NamedTuple):
     """A hole with a number that is counted from indices: a counter that runs on through a network.
 
     Attributes:
@@ -80,8 +78,7 @@ class Number:
         return str(number)
 
 
-@dataclass(frozen=True, slots=True)
-class Spelling:
+class Spelling(NamedTuple):
     """A hole with a text that goes by indices, as ``a`` and ``b3`` in place of 1 and 4.
 
     Attributes:
@@ -126,8 +123,7 @@ class Spelling:
         return texts.fill(values)
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(NamedTuple):
     """The cell ``=C``: the dialect has no such tensor, every element of it would be C."""
 
     value: float
@@ -242,7 +238,7 @@ def _hole(name: str, offset: int, computed: Mapping[str, Number | Spelling]) -> 
     if hole is None:
         return Hole(name, offset)
     if isinstance(hole, Number):
-        return replace(hole, offset=offset)
+        return hole._replace(offset=offset)
     if offset:
         raise ValueError(f"`{{{name}}}` is no number and takes no offset")
     return hole

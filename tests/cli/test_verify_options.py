@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from resport.cli.verify_command import builder_value, exit_status, verify
-from resport.verification.evidence import EndPointDifference, ForwardResult, Noise
-from resport.verification.findings import Finding, MutantResult, SelfTestResult
+from resport.verification.forward.evidence import EndPointDifference, ForwardResult, Noise
+from resport.verification.mistakes.findings import Finding, MutantResult, SelfTestResult
 from resport.verification.report import Side, TensorDifference, VerificationReport, WeightsResult
 
 

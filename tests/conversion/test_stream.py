@@ -15,6 +15,7 @@ from resport.conversion.provenance import SourceDigest, sha256_of
 from resport.conversion.stream import carry_out, is_copy
 from resport.errors import ChecksumError, FormatError
 from resport.formats import Reader, Writer, open_reader, open_writer
+from resport.formats.staging import Staging
 from resport.mapping import Move
 from resport.mapping.axes import AxisMove, parse_axes
 from resport.mapping.plan import Adjustment, Plan
@@ -142,6 +143,7 @@ def test_default_pieces_are_those_of_the_array(tmp_path: Path) -> None:
         def __init__(self, specs: Iterable[TensorSpec]) -> None:
             super().__init__("collected", specs)
             self.arrays: dict[str, np.ndarray] = {}
+            self.staging = Staging(str(tmp_path / "collected"))
 
         def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
             self.arrays[spec.name] = array

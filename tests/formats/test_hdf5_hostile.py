@@ -31,10 +31,10 @@ from resport.formats.hdf5_file.layout import parse_layout
 from resport.formats.hdf5_file.lzf import expand_lzf
 from resport.formats.hdf5_file.objects import Dataset, Group
 from resport.formats.keras_legacy import KerasLegacyReader
+from tests.formats.hdf5_crafted import FLOAT32, UNDEFINED, chunked, dataset, message, number, old_file, space, tree_node
 from tests.formats.hdf5_damage import read_everything, write_varied
 
 LIBVERS = ["earliest", "v108", "latest"]
-UNDEFINED = b"\xff" * 8
 
 
 @pytest.fixture(scope="module")
@@ -153,44 +153,6 @@ def collect(path: Path, handle: int, size: int, errors: list[FormatError]) -> No
 
 
 # Crafted structures
-
-
-def number(value: int, width: int = 8) -> bytes:
-    return value.to_bytes(width, "little")
-
-
-def old_file(root: bytes, rest: bytes = b"") -> bytes:
-    """A file of version 0 whose root has one block of messages; what follows it begins at byte 4096."""
-    head = bytes([1, 0]) + number(1, 2) + number(1, 4) + number(len(root), 4) + bytes(4)
-    body = (bytes(96) + head + root).ljust(4096, b"\0") + rest
-    block = b"\x89HDF\r\n\x1a\n" + bytes([0, 0, 0, 0, 0, 8, 8, 0]) + number(4, 2) + number(16, 2) + bytes(4)
-    block += number(0) + UNDEFINED + number(len(body)) + UNDEFINED + number(0) + number(96) + bytes(24)
-    return block + body[len(block) :]
-
-
-def message(kind: int, data: bytes, flags: int = 0) -> bytes:
-    data += bytes(-len(data) % 8)
-    return number(kind, 2) + number(len(data), 2) + bytes([flags, 0, 0, 0]) + data
-
-
-def tree_node(kind: int, level: int, entries: list[tuple[bytes, int]], last: bytes) -> bytes:
-    head = b"TREE" + bytes([kind, level]) + number(len(entries), 2) + UNDEFINED * 2
-    return head + b"".join(key + number(child) for key, child in entries) + last
-
-
-FLOAT32 = bytes([0x11, 0x20, 0x1F, 0]) + number(4, 4) + bytes([0, 0, 32, 0, 23, 8, 0, 23]) + number(127, 4)
-
-
-def space(*shape: int) -> bytes:
-    return message(1, bytes([1, len(shape), 0, 0, 0, 0, 0, 0]) + b"".join(map(number, shape)))
-
-
-def dataset(*shape: int, layout: bytes, kind: bytes = FLOAT32) -> bytes:
-    return space(*shape) + message(3, kind) + message(8, layout)
-
-
-def chunked(address: int, *chunk: int) -> bytes:
-    return bytes([3, 2, len(chunk) + 1]) + number(address) + b"".join(number(axis, 4) for axis in (*chunk, 4))
 
 
 def test_the_crafted_file_is_sound(tmp_path: Path) -> None:
@@ -336,6 +298,14 @@ DATASETS = {
         dataset(6, layout=chunked(8192, 6), kind=bytes([0x38, 1, 0, 0]) + number(4, 4)) * 1,
         "ends too early",
     ),
+    "with a fill value of four gigabytes": (
+        dataset(6, layout=chunked(8192, 6)) + message(5, bytes([2, 1, 0, 1]) + number(0x7FFFFFFF, 4)),
+        "fill value ends too early",
+    ),
+    "with an old fill value of four gigabytes": (
+        dataset(6, layout=chunked(8192, 6)) + message(4, number(0x7FFFFFFF, 4)),
+        "fill value ends too early",
+    ),
     "in an unknown layout": (dataset(6, layout=bytes([9, 2, 2])), "unknown version"),
     "whose type is shared with itself": (
         space(6) + message(3, bytes([2, 0]) + number(4096), flags=2) + message(8, chunked(8192, 6)),
@@ -431,6 +401,16 @@ def test_two_members_of_one_name(tmp_path: Path) -> None:
 def test_names_that_are_no_text(tmp_path: Path) -> None:
     link = message(6, bytes([1, 0, 2]) + b"\xff\x1b" + number(96))
     refuse(tmp_path, old_file(message(2, bytes([0, 0]) + UNDEFINED * 2) + link), "not UTF-8")
+
+
+def test_a_large_group_is_read_once(tmp_path: Path) -> None:
+    """Its links are found through a few tables, which are not read for each of them."""
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        for number_of in range(20_000):
+            file[str(number_of)] = h5py.SoftLink("/x")
+    with open_file(str(path)) as file:
+        assert sorted(map(int, file)) == list(range(20_000))
 
 
 def test_a_path_that_leads_in_a_circle_has_an_end(tmp_path: Path) -> None:

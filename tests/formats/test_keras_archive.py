@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -193,10 +194,14 @@ def test_nested_models_and_wrappers(tmp_path: Path) -> None:
 
 
 def claim(data: bytes, field: int, width: int, value: int, which: int = -1) -> bytes:
-    """Change a field of a member's entry in the directory; and nothing in its own header."""
-    positions = [i for i in range(len(data)) if data[i : i + 4] == b"PK\x01\x02"]
-    at = positions[which] + field
-    return data[:at] + value.to_bytes(width, "little") + data[at + width :]
+    """Change a field of a member's entry in the directory, and the same in its own header."""
+    for magic, place in ((b"PK\x01\x02", field), (b"PK\x03\x04", field - 2)):
+        positions = [found.start() for found in re.finditer(re.escape(magic), data)]
+        # Where the header is, that only the directory says.
+        if magic == b"PK\x01\x02" or field < 28:
+            at = positions[which] + place
+            data = data[:at] + value.to_bytes(width, "little") + data[at + width :]
+    return data
 
 
 ATTACKS: dict[str, Callable[[bytes], bytes]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 import zipfile
@@ -451,11 +452,21 @@ HOSTILE: dict[str, bytes] = {
     "shared bytes": shared_bytes(),
     "another name in front": patched(GOOD, b"PK\x03\x04", 30, b"b"),
     "another method in front": patched(GOOD, b"PK\x03\x04", 8, b"\x08"),
+    "another checksum in front": patched(GOOD, b"PK\x03\x04", 14, b"\x01"),
+    "fewer stored bytes in front": patched(GOOD, b"PK\x03\x04", 18, b"\x01"),
+    "another size in front": patched(GOOD, b"PK\x03\x04", 22, b"\x01"),
+    "another size in front of a streamed member": patched(in_both(GOOD, 6, b"\x08\0"), b"PK\x03\x04", 22, b"\x01"),
+    "half an extra field in front": patched(GOOD, b"PK\x03\x04", 28, b"\x03\0"),
+    "more extra fields in front than bytes": patched(GOOD, b"PK\x03\x04", 28, b"\xff\xff"),
+    "all offsets over the end": re.sub(
+        rb"(?<=PK\x01\x02.{38}).{4}", b"\xf0\xff\xff\x7f", archive({"a.npy": ARRAY, "b.npy": ARRAY}), flags=re.DOTALL
+    ),
+    "no arrays": archive({"a.txt": ARRAY}),
     "offset over the end": patched(GOOD, b"PK\x01\x02", 42, b"\xf0\xff\xff\x7f"),
-    "size over the end": patched(GOOD, b"PK\x01\x02", 20, b"\xf0\xff\xff\x7f" * 2),
-    "two sizes": patched(GOOD, b"PK\x01\x02", 24, b"\xf0\xff\xff\x7f"),
-    "claims a terabyte": patched(DEFLATED, b"PK\x01\x02", 24, b"\xf0\xff\xff\x7f"),
-    "claims more than it has": patched(DEFLATED, b"PK\x01\x02", 24, (128 + 4097 * 4).to_bytes(4, "little")),
+    "size over the end": in_both(GOOD, 18, b"\xf0\xff\xff\x7f" * 2),
+    "two sizes": in_both(GOOD, 22, b"\xf0\xff\xff\x7f"),
+    "claims a terabyte": in_both(DEFLATED, 22, b"\xf0\xff\xff\x7f"),
+    "claims more than it has": in_both(DEFLATED, 22, (128 + 4097 * 4).to_bytes(4, "little")),
     "count of members": patched(GOOD, b"PK\x05\x06", 8, b"\x02\0\x02\0"),
     "count of members without end": patched(GOOD, b"PK\x05\x06", 8, b"\xff\xff\xff\xff"),
     "several disks": patched(GOOD, b"PK\x05\x06", 4, b"\x01"),
@@ -496,8 +507,29 @@ def test_hostile_file_is_refused(tmp_path: Path, attack: str) -> None:
     assert peak[0] < 64 << 20
 
 
+class Unseekable(io.BytesIO):
+    """What a pipe is: sizes and checksums can be written behind the bytes alone."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *arguments: int) -> int:
+        raise io.UnsupportedOperation
+
+    def tell(self) -> int:
+        raise io.UnsupportedOperation
+
+
+def streamed() -> bytes:
+    stream = Unseekable()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("a.npy", ARRAY)
+    return stream.getvalue()
+
+
 def test_the_files_that_the_attacks_change_are_sound(tmp_path: Path) -> None:
-    for data in (GOOD, DEFLATED, with_header(HEADER), with_header(HEADER.replace("6,", "2L, 3L"))):
+    assert streamed()[14:26] == bytes(12)
+    for data in (GOOD, DEFLATED, streamed(), with_header(HEADER), with_header(HEADER.replace("6,", "2L, 3L"))):
         (tmp_path / "m.npz").write_bytes(data)
         assert list(load(tmp_path / "m.npz")) == ["a"]
         with np.load(tmp_path / "m.npz", allow_pickle=False) as file:

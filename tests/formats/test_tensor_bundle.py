@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -313,7 +312,7 @@ def test_strings_by_hand(tmp_path: Path) -> None:
             assert "checksum of the lengths" in str(caught.value)
     path.write_bytes(data)
     for shape, size_bytes in [((2**40,), len(data)), ((3,), len(data)), ((2, 2), len(data) - 1), ((5,), len(data))]:
-        changed = replace(entry, spec=TensorSpec("s", shape, "string"), size_bytes=size_bytes)
+        changed = entry._replace(spec=TensorSpec("s", shape, "string"), size_bytes=size_bytes)
         write_index(prefix, index_items(prefix) | {b"s": encode_entry(changed)})
         with pytest.raises(FormatError, match="string"):
             load(prefix)

@@ -20,10 +20,11 @@ import numpy as np
 from resport.formats.leveldb_writer import encode_table
 from resport.formats.protobuf import bytes_field, encode_varint, varint_field
 from resport.tensors import TensorSpec
+from tests.fuzz.hdf5_attacks import HDF5_ATTACKS
 from tests.fuzz.samples import WRITTEN, bundle, const, object_graph, stored_strings
 
 Attack = Callable[[Path], Path]
-ATTACKS: dict[str, Attack] = {}
+ATTACKS: dict[str, Attack] = {**HDF5_ATTACKS}
 """Every attack by its name; each must be refused with one clean error."""
 HARMLESS: dict[str, Attack] = {}
 """What is read as if nothing were there: code stays text, names stay names."""
@@ -115,6 +116,13 @@ def safetensors_half_a_surrogate_pair(folder: Path) -> Path:
 def safetensors_overlapping_tensors(folder: Path) -> Path:
     entry = {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]}
     return safetensors(folder, json.dumps({"a": entry, "b": entry}).encode(), b"xx")
+
+
+@refused
+def safetensors_countless_tensors_at_one_place(folder: Path) -> Path:
+    entry = '"weight_%d":{"dtype":"F32","shape":[200,200],"data_offsets":[0,160000]}'
+    header = "{" + ",".join(entry % number for number in range(100_000)) + "}"
+    return safetensors(folder, header.encode(), bytes(160_000))
 
 
 @refused

@@ -31,6 +31,7 @@ def leaf_entries(source: FileBytes, root: int, kind: int, key_bytes: int, what: 
             raise entries.damaged("leads to a node of another level or in a circle", expected=expected_level, got=level)
         seen.add(address)
         children = []
+        source.count_parts(entries.left // (key_bytes + source.address_bytes))
         while entries.left >= key_bytes + source.address_bytes:
             key = Cursor(source, entries.data, entries.address, what)
             key.position = entries.position

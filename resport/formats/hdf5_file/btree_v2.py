@@ -87,6 +87,7 @@ def _walk(source: FileBytes, tree: _Tree, root: tuple[int, int, int], what: str)
         if node.uint(1) != tree.kind or address in seen:
             raise node.damaged("leads to a node of another tree or in a circle")
         seen.add(address)
+        source.count_parts(count)
         for _ in range(count):
             start = node.position
             yield Cursor(source, node.take(tree.record_bytes), address + start, what)

@@ -44,7 +44,7 @@ def fixed_array(source: FileBytes, address: int, is_filtered: bool) -> Iterator[
     prefix_bytes += -(-n_pages // 8)
     data = _block(source, block, prefix_bytes + CHECKSUM_BYTES, b"FADB", address, _FIXED)
     pages = block + prefix_bytes + CHECKSUM_BYTES
-    for page in _set_bits(data.take(-(-n_pages // 8)), n_pages):
+    for page in _set_bits(data, -(-n_pages // 8), n_pages):
         first = page * per_page
         place = pages + page * (per_page * entry_bytes + CHECKSUM_BYTES)
         yield from _page(source, place, first, min(per_page, count - first), entry_bytes, _FIXED)
@@ -115,7 +115,7 @@ def _secondary_block(
     block.take(shape.offset_bytes)
     # The bits of all blocks follow one another, without gaps.
     written: dict[int, list[int]] = {}
-    for bit in _set_bits(block.take(count * map_bytes), count * n_pages):
+    for bit in _set_bits(block, count * map_bytes, count * n_pages):
         written.setdefault(bit // n_pages, []).append(bit % n_pages)
     for number in range(count):
         place = block.address_or_none()
@@ -165,13 +165,16 @@ def _page(source: FileBytes, address: int, first: int, count: int, entry_bytes: 
 
 
 def _entries(cursor: Cursor, first: int, count: int, entry_bytes: int) -> Iterator[Entry]:
+    cursor.source.count_parts(count)
     for number in range(first, first + count):
         start = cursor.address + cursor.position
         yield number, Cursor(cursor.source, cursor.take(entry_bytes), start, cursor.what)
 
 
-def _set_bits(bits: bytes, count: int) -> Iterator[int]:
-    """Numbers of the bits that are set, the highest of each byte being its first."""
+def _set_bits(cursor: Cursor, n_bytes: int, count: int) -> Iterator[int]:
+    """Numbers of the bits that are set in the next bytes, the highest of each byte being its first."""
+    bits = cursor.take(n_bytes)
+    cursor.source.count_parts(int.from_bytes(bits, "big").bit_count())
     for place, byte in enumerate(bits):
         for bit in range(8 if byte else 0):
             if byte & 0x80 >> bit and 8 * place + bit < count:

@@ -53,7 +53,7 @@ def find_chunks(source: FileBytes, layout: Layout, dataspace: Dataspace, is_filt
         return []
     chunks = []
     for chunk in _indexed(source, layout, layout.address, dataspace, is_filtered):
-        source.count_chunk()
+        source.count_chunk(len(layout.chunk))
         chunks.append(chunk)
     if len({chunk.place for chunk in chunks}) != len(chunks):
         raise FormatError("it has two chunks at one place", offset=source.base + layout.address)

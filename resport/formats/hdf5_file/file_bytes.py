@@ -1,7 +1,7 @@
 """The bytes of an HDF5 file by address, none from outside of it, and the little-endian numbers in them.
 
-What is parsed is read once and kept by whoever parsed it. A file whose structures refer to the same bytes over and over
-would make that endless, so what may be read for structures is bounded by the size of the file.
+What is parsed is read once and kept by whoever parsed it. A file whose structures refer to the same bytes over and
+over, or that is made of nothing but tiny structures, would make that endless, so all that is parsed is counted.
 """
 
 from __future__ import annotations
@@ -15,11 +15,21 @@ from resport.formats.positioned import read_at
 
 STRUCTURE_MAX_BYTES = 64 << 20
 """Of one piece of metadata: the largest are heaps that hold a model's description."""
+STRUCTURES_MAX_BYTES = 128 << 20
+"""Of all metadata together; a file of ten thousand layers has 10 MB."""
 CHECKED_MAX_BYTES = 4 << 20
 """Of one piece with a checksum, which is computed in Python."""
+ALL_CHECKED_MAX_BYTES = 8 << 20
+"""Of all pieces with a checksum together: a second, and half as much again as ten thousand layers have."""
 CHECKSUM_BYTES = 4
+MAX_PARTS = 1 << 18
+"""Headers, messages, members, and entries of trees and arrays, all together: as many as ten thousand layers have, and
+as many as are parsed in a few seconds."""
 MAX_CHUNKS = 1 << 19
 """Of all datasets together; where they are is kept as long as the file is open."""
+MIN_MAX_CHUNKS = 1 << 16
+TYPICAL_CHUNK_BYTES = 1 << 14
+"""What programs make of small tensors; only a file that is large enough for it has more chunks than the least limit."""
 # Some pieces are read twice, to see how long they are.
 _READINGS = 4
 _READINGS_SLACK = 1 << 20
@@ -42,8 +52,10 @@ class FileBytes:
         self.address_bytes = address_bytes
         self.length_bytes = length_bytes
         self.undefined = (1 << 8 * address_bytes) - 1
-        self._left = _READINGS * self.size + _READINGS_SLACK
-        self._n_chunks = 0
+        self._left = min(_READINGS * self.size + _READINGS_SLACK, STRUCTURES_MAX_BYTES)
+        self._left_checked = ALL_CHECKED_MAX_BYTES
+        self._left_parts = MAX_PARTS
+        self._left_chunks = self.max_chunks = min(MIN_MAX_CHUNKS + self.size // TYPICAL_CHUNK_BYTES, MAX_CHUNKS)
 
     def read(self, address: int, size: int, what: str) -> bytes:
         """Read a piece of metadata.
@@ -81,17 +93,37 @@ class FileBytes:
         if n_read != len(view):
             raise self._shortened(what, address + n_read, len(view), n_read)
 
-    def count_chunk(self) -> None:
-        """Count a chunk that was found.
+    def count_parts(self, n_parts: int, n_bytes: int = 0) -> None:
+        """Count what is parsed out of metadata.
+
+        Args:
+            n_parts: how many messages, members or entries.
+            n_bytes: how many bytes are copied for them out of pieces that were read.
 
         Raises:
             FormatError: there are too many.
         """
-        self._n_chunks += 1
-        if self._n_chunks > MAX_CHUNKS:
+        self._left_parts -= n_parts
+        self._left -= n_bytes
+        if self._left_parts < 0 or self._left < 0:
+            raise FormatError(
+                "its metadata are too much, or refer to one place over and over",
+                offset=self.base,
+                expected=f"at most {MAX_PARTS} headers, messages, members and entries, {STRUCTURES_MAX_BYTES} bytes",
+            )
+
+    def count_chunk(self, n_axes: int) -> None:
+        """Count a chunk that was found; one of many axes counts as several.
+
+        Raises:
+            FormatError: there are too many.
+        """
+        self._left_chunks -= 1 + n_axes // 8
+        if self._left_chunks < 0:
             raise FormatError(
                 "its datasets have too many chunks",
-                expected=f"at most {MAX_CHUNKS}",
+                offset=self.base,
+                expected=f"at most {self.max_chunks}",
                 hint="rewrite the file without chunks: `h5repack -l CONTI FILE OTHER`",
             )
 
@@ -126,11 +158,12 @@ class FileBytes:
             FormatError: it is something else, or too large.
             ChecksumError: its bytes are not those that were written.
         """
-        if size > CHECKED_MAX_BYTES:
+        self._left_checked -= size
+        if size > CHECKED_MAX_BYTES or self._left_checked < 0:
             raise FormatError(
-                f"{what} is too large",
+                f"{what} is too large, or there are too many like it",
                 offset=self.base + address,
-                expected=f"at most {CHECKED_MAX_BYTES} bytes",
+                expected=f"at most {CHECKED_MAX_BYTES} bytes, and {ALL_CHECKED_MAX_BYTES} of all",
                 got=f"{size} bytes",
             )
         data = self.read(address, size, what)

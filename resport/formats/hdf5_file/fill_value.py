@@ -5,6 +5,8 @@ from __future__ import annotations
 from resport.formats.hdf5_file.file_bytes import Cursor
 
 _IS_DEFINED_NEW = 0x20
+# A size below zero: there is no value, not even a default.
+_NEGATIVE = 1 << 31
 
 
 def parse_fill_value(cursor: Cursor) -> bytes:
@@ -29,4 +31,5 @@ def parse_old_fill_value(cursor: Cursor) -> bytes:
     Raises:
         FormatError: the message is damaged.
     """
-    return cursor.take(cursor.uint(4))
+    size = cursor.uint(4)
+    return b"" if size >= _NEGATIVE else cursor.take(size)

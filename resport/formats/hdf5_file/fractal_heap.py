@@ -47,9 +47,12 @@ class FractalHeap:
         self._root, self._rows = header.address_or_none(), header.uint(2)
         self._has_checksums = bool(flags & _HAS_BLOCK_CHECKSUMS)
         self._offset_bytes = (bits + 7) // 8
+        self._table_head_bytes = 5 + source.address_bytes + self._offset_bytes
         self._length_bytes = min(_width_of_log2(self._most_direct), (most.bit_length() + 7) // 8)
         self._check(header, bits)
+        # Each is read once: every object of a heap is found through the same few tables.
         self._blocks: dict[int, bytes] = {}
+        self._tables: dict[tuple[int, int], Cursor] = {}
         self._huge: dict[int, tuple[int, int]] | None = None
 
     def _check(self, header: Cursor, bits: int) -> None:
@@ -93,6 +96,7 @@ class FractalHeap:
                 expected=f"{size} bytes at {begin}",
                 got=f"a block of {block_bytes} bytes",
             )
+        self._source.count_parts(1, size)
         return Cursor(self._source, block[begin : begin + size], address + begin, what)
 
     def _locate(self, offset: int) -> tuple[int, int, int]:
@@ -111,7 +115,7 @@ class FractalHeap:
             if row >= rows:
                 raise self._nowhere(offset)
             table = self._table(address, rows)
-            table.position += (row * self._width + column) * self._source.address_bytes
+            table.position = self._table_head_bytes + (row * self._width + column) * self._source.address_bytes
             child = table.address_or_none()
             if child is None:
                 raise self._nowhere(offset)
@@ -122,12 +126,13 @@ class FractalHeap:
             address, rows = child, row + 1 - self._width.bit_length()
 
     def _table(self, address: int, rows: int) -> Cursor:
-        head_bytes = 5 + self._source.address_bytes + self._offset_bytes
-        size = head_bytes + rows * self._width * self._source.address_bytes + CHECKSUM_BYTES
-        table = self._source.checked(address, size, b"FHIB", _WHAT)
-        self._check_owner(table)
-        table.position = head_bytes
-        return table
+        """A table of that many rows; where its cursor stands is whoever's who asks."""
+        if (address, rows) not in self._tables:
+            size = self._table_head_bytes + rows * self._width * self._source.address_bytes + CHECKSUM_BYTES
+            table = self._source.checked(address, size, b"FHIB", _WHAT)
+            self._check_owner(table)
+            self._tables[address, rows] = table
+        return self._tables[address, rows]
 
     def _block(self, address: int, size: int) -> bytes:
         if address not in self._blocks:

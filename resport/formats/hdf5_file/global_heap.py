@@ -83,6 +83,7 @@ class GlobalHeap:
             cursor.take(8 - self._source.length_bytes)
             if size > cursor.left or number in objects:
                 raise cursor.damaged("is damaged", got=f"an object of {size} bytes, number {number}")
+            self._source.count_parts(1)
             objects[number] = cursor.take(size)
             cursor.position += -size % 8
         return objects

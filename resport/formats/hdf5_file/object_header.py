@@ -18,6 +18,8 @@ IS_SHARED = 0x02
 _MUST_BE_KNOWN = 0x80
 _HAS_TIMES, _HAS_PHASE_CHANGE, _HAS_ORDER = 0x20, 0x10, 0x04
 _PREFIX_BYTES = 16
+# What it takes to read one, counted in messages.
+_HEADER_PARTS = 2
 _BLOCK_MAGIC = b"OCHK"
 
 
@@ -48,6 +50,7 @@ def read_messages(source: FileBytes, address: int) -> list[Message]:
         FormatError: there is no header, or it is damaged.
     """
     what = "an object header"
+    source.count_parts(_HEADER_PARTS)
     prefix = source.cursor(address, _PREFIX_BYTES, what)
     if prefix.data.startswith(b"OHDR"):
         blocks = _New(source, address, prefix)
@@ -125,6 +128,7 @@ def _split(cursor: Cursor, prefix: struct.Struct) -> Iterator[Message]:
         kind, size, flags = prefix.unpack_from(cursor.data, cursor.position)
         cursor.position += prefix.size
         address = cursor.address + cursor.position
+        cursor.source.count_parts(1)
         if kind > _LAST_KNOWN and flags & _MUST_BE_KNOWN:
             raise cursor.damaged("has a message that must be known to read the object", got=f"kind {kind:#x}")
         yield Message(kind, flags, cursor.take(size), address)

@@ -209,6 +209,14 @@ class Dataset(Node):
             return parse_fill_value(new.cursor(self.file.source, what))
         return b"" if old is None else parse_old_fill_value(old.cursor(self.file.source, what))
 
+    def check_fill_value(self) -> None:
+        """Parse what stands in for values even where all of them were written, as the library does.
+
+        Raises:
+            FormatError: it is damaged.
+        """
+        _ = self.fill_value
+
     @property
     def has_external_files(self) -> bool:
         """Whether its values lie in other files."""
