@@ -55,10 +55,12 @@ def made(write: Callable[..., None], *arguments: Any) -> None:
 
 
 def random_pieces(n_bytes: int) -> Iterator[bytes]:
-    """Random values, the same block of them again and again."""
-    block = random.Random(0).randbytes(min(n_bytes, _BLOCK_BYTES))
+    """Random float32 between -2 and 2, the same block of them again and again."""
+    block = bytearray(random.Random(0).randbytes(min(n_bytes, _BLOCK_BYTES)))
+    # Without the exponent's upper bit: a file of weights has no infinity and no NaN.
+    block[3::4] = block[3::4].translate(bytes(last & 0xBF for last in range(256)))
     for start in range(0, n_bytes, _BLOCK_BYTES):
-        yield block[: n_bytes - start]
+        yield bytes(block[: n_bytes - start])
 
 
 def write_checkpoint(path: Path, specs: Iterable[TensorSpec], format: str | None = None) -> None:

@@ -61,8 +61,13 @@ def write_target(
     counter = OddValueCounter()
     carry_out(plan, reader, writer, progress, counter)
     writer.amend_metadata(PROVENANCE_KEY, origin(digest.result()))
+    writer.seal()
+    # The disk writes while the target is read.
+    with Background(writer.sync, "resport-sync") as synced:
+        sha256 = read_back(writer, target_digest) if readback else None
+        synced.result()
     resumed = tuple(writer.manifest[name] for name in sorted(writer.resumed))
-    return Written(counter.found(), read_back(writer, target_digest) if readback else None, resumed)
+    return Written(counter.found(), sha256, resumed)
 
 
 def read_back(writer: Writer, with_digest: bool) -> str | None:
@@ -80,14 +85,11 @@ def read_back(writer: Writer, with_digest: bool) -> str | None:
     """
     place = writer.seal()
     try:
-        # The disk writes meanwhile.
         with (
-            Background(writer.sync, "resport-sync") as synced,
             open_reader(place) as reader,
             SourceDigest(reader.files if with_digest else ()) as digest,
         ):
             problem = _difference(reader, writer)
-            synced.result()
             found = digest.result() if with_digest and not problem else None
     except FormatError as error:
         raise _misread(writer, error.message) from error

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from resport.dtypes import to_numpy
 from resport.errors import FormatError, OptionError, ResportError, TargetWriteError
 from resport.formats.crc32c import extend_crc32c
+from resport.formats.journal import Journal
 from resport.formats.positioned import write_at
 from resport.formats.staging import Staging, only_one
 from resport.tensors import Manifest, TensorSpec
@@ -108,6 +109,7 @@ class Writer(ABC):
     Attributes:
         checksums: the plain CRC-32C of each tensor that was written, of its bytes as ``Reader.pieces`` gives them.
         resumed: the tensors that an interrupted run had written, of whose bytes this was found true.
+        journal: where it is noted what is written, if an interrupted run shall be gone on with.
         guard: called before anything takes its place, while no other process can; raises where that must not be.
 
     Raises:
@@ -130,6 +132,7 @@ class Writer(ABC):
             raise FormatError(f"`{path}` cannot hold these tensors: {'; '.join(problems[:10])}", path=path)
         self.checksums: dict[str, int] = {}
         self.resumed: set[str] = set()
+        self.journal: Journal | None = None
         self.guard: Callable[[], None] | None = None
         self._unwritten = set(self.manifest)
         self._is_sealed = False
@@ -194,13 +197,12 @@ class Writer(ABC):
         Returns:
             Whether that is so; otherwise it is still to be written.
         """
-        journal = self.staging.journal
-        if journal is None or name not in journal.written:
+        if self.journal is None or name not in self.journal.written:
             return False
         spec, n_bytes, crc = self._unwritten_spec(name), 0, 0
         for piece in watch(spec, _as_far_as_readable(self._staged_pieces(spec))):
             n_bytes, crc = n_bytes + len(piece), extend_crc32c(crc, piece)
-        if (n_bytes, crc) != (spec.nbytes, journal.written[name]):
+        if (n_bytes, crc) != (spec.nbytes, self.journal.written[name]):
             return False
         self.checksums[name] = crc
         self.resumed.add(name)
@@ -210,9 +212,9 @@ class Writer(ABC):
     def _note(self, name: str) -> None:
         """A tensor is written."""
         self._unwritten.discard(name)
-        if self.staging.journal is not None:
+        if self.journal is not None:
             with write_errors(self.path):
-                self.staging.journal.add(name, self.checksums[name])
+                self.journal.add(name, self.checksums[name])
 
     def _unwritten_spec(self, name: str) -> TensorSpec:
         spec = self.manifest.get(name)

@@ -29,6 +29,7 @@ from typing import Self
 from resport.errors import ChecksumError, FormatError
 from resport.formats.crc32c import extend_crc32c
 from resport.formats.damage import located
+from resport.formats.positioned import pieces_at
 from resport.formats.protobuf import Buffer, read_varint
 from resport.formats.source import read_head, refuse_foreign
 
@@ -122,6 +123,31 @@ class LevelDBTable:
         """
         value = self.view(key)
         return None if value is None else bytes(value)
+
+    def first_value(self, key: bytes) -> bytes | None:
+        """``get`` for a key in front of all others: of its block, which may be as long as the file, little is kept.
+
+        Raises:
+            FormatError: the block is damaged, or begins with an entry that is too long.
+        """
+        _, offset, size = self._index[0] if self._index else (b"", 0, 0)
+        if size <= TABLE_MAX_INDEX_BYTES:
+            return self.get(key)
+        with located(f"the block at byte {offset}", self.path):
+            self._check_place(offset, size)
+            trailer = self._read_at(offset + size, TABLE_TRAILER_BYTES)
+            if trailer[0] != TABLE_NO_COMPRESSION:
+                _check_length(size, TABLE_MAX_INDEX_BYTES)
+            if self._verify_checksums:
+                crc = 0
+                for piece in pieces_at(self._file.fileno(), offset, size + 1):
+                    crc = extend_crc32c(crc, piece)
+                _check_crc32c(mask_crc32c(crc), trailer[1:], offset)
+            return _first_entry(self._read_at(offset, TABLE_MAX_INDEX_BYTES), key)
+
+    def limit_blocks(self, n_bytes: int) -> None:
+        """Refuse blocks of entries that are longer than this from now on."""
+        self._max_block_bytes = n_bytes
 
     def view(self, key: bytes) -> Buffer | None:
         """``get`` without a copy: a view of the block, which it keeps in memory.
@@ -263,6 +289,17 @@ def block_entries(block: Buffer, max_key_bytes: int) -> Iterator[tuple[bytes, Bu
         offset += unshared
         yield key, block[offset : offset + value_size]
         offset += value_size
+
+
+def _first_entry(head: bytes, key: bytes) -> bytes | None:
+    """The value of the first entry of a block, of which only the beginning is there, if it has a key."""
+    shared, offset = read_varint(head, 0)
+    unshared, offset = read_varint(head, offset)
+    value_size, offset = read_varint(head, offset)
+    if shared or head[offset : offset + unshared] != key:
+        return None
+    _check_length(offset + unshared + value_size, len(head))
+    return head[offset + unshared : offset + unshared + value_size]
 
 
 def _entries_end(block: Buffer) -> int:

@@ -20,6 +20,8 @@ Buffer = bytes | memoryview
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 PROTOBUF_MAX_VARINT_BYTES = 10
+PROTOBUF_MAX_FIELDS = (1 << 20) + 64
+"""Of one message; the most that mean something are the texts of a tensor, with what stands beside them."""
 _FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 
 
@@ -64,11 +66,18 @@ def read_fields(data: Buffer) -> Iterator[tuple[int, int, int | Buffer]]:
         ``FIXED32``, a piece of ``data`` for ``LENGTH_DELIMITED``.
 
     Raises:
-        FormatError: the message ends within a field, or a field has the number 0 or a wire type out of use.
+        FormatError: the message ends within a field, a field has the number 0 or a wire type out of use, or there are
+            more of them than any writer makes.
     """
     offset, end = 0, len(data)
+    n_fields = 0
     while offset < end:
         start = offset
+        n_fields += 1
+        if n_fields > PROTOBUF_MAX_FIELDS:
+            raise FormatError(
+                "a protobuf message has too many fields", expected=f"at most {PROTOBUF_MAX_FIELDS}", offset=start
+            )
         tag, offset = (data[offset], offset + 1) if data[offset] < 0x80 else read_varint(data, offset)
         number, wire_type = tag >> 3, tag & 7
         if number == 0:

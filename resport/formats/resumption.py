@@ -56,6 +56,7 @@ def journalled_writer(
             if kind.is_resumable and staging.journal is None:
                 with write_errors(path):
                     staging.journal = begin_journal(staging.path, work, is_kept=resume)
+            writer.journal = staging.journal
             try:
                 yield writer
             except FormatError:

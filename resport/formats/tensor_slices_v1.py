@@ -58,6 +58,7 @@ V1_MAX_MESSAGE_BYTES = (1 << 31) - 1
 V1_COPY_BYTES = 1 << 20
 
 _MESSAGE_HEAD_BYTES = 1 << 10
+_BLOCK_SLACK_BYTES = 64 << 20
 _MOST_VALUES_PER_BYTE = 32  # one byte each at least, and Snappy makes 21 bytes of one
 
 
@@ -142,7 +143,7 @@ class TensorSlicesReader(Reader):
 
     def _list_shard(self, shard: int, file: str) -> Mapping[str, str]:
         """Add the tensors that a shard lists to those of the others, and return its metadata."""
-        listing = self._tables[shard].get(V1_META_KEY)
+        listing = self._tables[shard].first_value(V1_META_KEY)
         if listing is None:
             raise FormatError(f"`{file}` is no V1 checkpoint, it has no list of tensors", path=file, offset=0)
         with located("the list of tensors", file):
@@ -155,6 +156,10 @@ class TensorSlicesReader(Reader):
                 )
             # A tensor without slices is whole, in one piece.
             known.slices += [(shard, extents) for extents in slices or (_full_extents(spec),)]
+        if not any(spec.dtype == "string" for spec, _ in meta.tensors):
+            # A block ends with the first entry that makes it long enough, so none is much longer than its longest.
+            longest = max((_max_entry_bytes(spec) for spec, _ in meta.tensors), default=0)
+            self._tables[shard].limit_blocks(longest + _BLOCK_SLACK_BYTES)
         return meta.metadata
 
     def _missing_error(self) -> FormatError:

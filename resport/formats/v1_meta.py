@@ -29,7 +29,9 @@ from resport.tensors import TensorSpec
 V1_VERSION = 1
 """Version of the format that is read and written; TensorFlow has had no other."""
 V1_MAX_TENSORS = 100_000
-V1_MAX_LIST_BYTES = 24 << 20
+V1_MAX_SLICES = 200_000
+V1_MAX_LIST_BYTES = 12 << 20
+"""A hundred bytes for each of the most tensors, and as much as is parsed in a few seconds."""
 V1_METADATA_FIELD = 15_000
 """Number of the field of SavedTensorSliceMeta with resport's metadata: repeated {1 key, 2 value}."""
 
@@ -53,7 +55,8 @@ def parse_meta(data: Buffer) -> V1Meta:
     Raises:
         FormatError: it is damaged, holds something else, or is of a later version.
     """
-    tensors, metadata = [], {}
+    tensors: list[tuple[TensorSpec, tuple[Slice, ...]]] = []
+    metadata, n_slices = {}, 0
     if len(data) > V1_MAX_LIST_BYTES:
         raise FormatError("it is too long", expected=f"at most {V1_MAX_LIST_BYTES} bytes", got=f"{len(data)} bytes")
     messages = [as_bytes(number, value) for number, _, value in read_fields(data) if number == 1]
@@ -62,8 +65,12 @@ def parse_meta(data: Buffer) -> V1Meta:
     for number, _, value in read_fields(messages[0]):
         if number == 1:
             tensors.append(_parse_tensor(as_bytes(number, value)))
-            if len(tensors) > V1_MAX_TENSORS:
-                raise FormatError("it has more tensors than any network", expected=f"at most {V1_MAX_TENSORS}")
+            n_slices += len(tensors[-1][1])
+            if len(tensors) > V1_MAX_TENSORS or n_slices > V1_MAX_SLICES:
+                raise FormatError(
+                    "it has more tensors than any network",
+                    expected=f"at most {V1_MAX_TENSORS} tensors in {V1_MAX_SLICES} slices",
+                )
         elif number == 2:
             _check_version(as_bytes(number, value))
         elif number == V1_METADATA_FIELD:

@@ -112,7 +112,7 @@ def is_v1_file(path: str) -> bool:
         return False
     try:
         with LevelDBTable(path) as table:
-            listing = table.get(b"")
+            listing = table.first_value(b"")
         return listing is not None and listing[:1] == bytes([_META_TAG])
     except FormatError:
         # Damaged: which of the two generations it was is told by its beginning, or by the name that one of them has.

@@ -4,14 +4,15 @@ by its own names into its own builder."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import resport
-from resport.architectures import open_network
+from resport.architectures import Network, open_network
 from resport.conversion.initialization import initialize
 from resport.mapping import tables_folder
 
@@ -49,16 +50,27 @@ def converted_files(
     return files
 
 
-def outputs_of(file: Path, variant: str, dialect: str, images: np.ndarray, **options: Any) -> Outputs:
-    """The end points of a dialect's own network, filled from a file by its own names."""
-    size = images.shape[1:3]
-    with (
-        resport.open_reader(file) as reader,
-        open_network(variant, dialect, input_size=size, **options) as network,
-    ):
+@contextmanager
+def filled(file: Path, variant: str, dialect: str, **options: Any) -> Iterator[Network]:
+    """A dialect's own network, filled from a file by its own names."""
+    with resport.open_reader(file) as reader, open_network(variant, dialect, **options) as network:
         assert set(reader.manifest) == set(network.names)
         network.load(reader.read)
+        yield network
+
+
+def outputs_of(file: Path, variant: str, dialect: str, images: np.ndarray, **options: Any) -> Outputs:
+    """The end points of such a network, built for the size of the images."""
+    with filled(file, variant, dialect, input_size=images.shape[1:3], **options) as network:
         return network.forward(images)
+
+
+def outputs_at(
+    sizes: Sequence[tuple[int, int]], file: Path, variant: str, dialect: str, **options: Any
+) -> list[Outputs]:
+    """The end points for images of several sizes, of one network that leaves the size open."""
+    with filled(file, variant, dialect, input_size=None, **options) as network:
+        return [network.forward(signed_images(size)) for size in sizes]
 
 
 def signed_images(size: tuple[int, int], seed: int = 1) -> np.ndarray:

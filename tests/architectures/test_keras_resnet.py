@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -118,30 +119,38 @@ def test_logits_are_the_same_with_the_softmax_inside_or_left_out(version):
     assert np.abs(values[0]["logits"].sum(axis=1) - 1).min() > 1e-3
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("version", [1, 2])
-def test_saved_file_opens_without_resport(version, dtype, tmp_path):
-    model = build(
-        f"resnet_v{version}_50", "keras", units=(2, 1), base_depth=4, input_size=33, num_classes=6, dtype=dtype,
-        output_stride=4,
-    )  # fmt: skip
-    KerasNetwork(model, end_points(model)).initialize(4)
-    model.save(tmp_path / "model.keras")
-    images = np.random.default_rng(0).normal(size=(2, 33, 33, 3)).astype(dtype)
+def test_saved_files_open_without_resport(tmp_path):
+    """All of them in one process of their own, which is what takes the time."""
+    images = np.random.default_rng(0).normal(size=(2, 33, 33, 3))
     np.save(tmp_path / "images.npy", images)
+    expected = {}
+    for version, dtype in product((1, 2), ("float32", "float64")):
+        model = build(
+            f"resnet_v{version}_50", "keras", units=(2, 1), base_depth=4, input_size=33, num_classes=6, dtype=dtype,
+            output_stride=4,
+        )  # fmt: skip
+        KerasNetwork(model, end_points(model)).initialize(4)
+        name = f"{version}.{dtype}"
+        model.save(tmp_path / f"{name}.keras")
+        outputs = model(images.astype(dtype), training=False)
+        expected[name] = quiet_import_module("keras").ops.convert_to_numpy(outputs)
     code = (
         "import sys\n"
         "sys.modules['resport'] = None\n"
         "import keras, numpy as np\n"
-        "model = keras.saving.load_model('model.keras')\n"
-        "np.save('outputs.npy', keras.ops.convert_to_numpy(model(np.load('images.npy'), training=False)))\n"
+        f"for name in {list(expected)}:\n"
+        "    model = keras.saving.load_model(name + '.keras')\n"
+        "    images = np.load('images.npy').astype(name.split('.')[1])\n"
+        "    np.save(name + '.npy', keras.ops.convert_to_numpy(model(images, training=False)))\n"
         "assert not any(name.startswith('resport.') for name in sys.modules)\n"
     )
     # -I: neither the current folder nor PYTHONPATH can bring resport in.
     subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, check=True, capture_output=True, env=os.environ)
-    outputs = np.load(tmp_path / "outputs.npy")
-    assert outputs.dtype == dtype
-    assert (outputs == quiet_import_module("keras").ops.convert_to_numpy(model(images, training=False))).all()
+    assert len(expected) == 4
+    for name, values in expected.items():
+        outputs = np.load(tmp_path / f"{name}.npy")
+        assert outputs.dtype == name.split(".")[1]
+        assert (outputs == values).all()
 
 
 @pytest.mark.parametrize("version", [1, 2])

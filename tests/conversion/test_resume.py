@@ -11,17 +11,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import resport
 from resport.cli.main import main
 from resport.conversion import ConversionReport
 from resport.conversion.stream import carry_out
 from resport.errors import FormatError, OptionError, TargetExistsError, TargetWriteError
-from resport.formats.journal import JOURNAL_NAME
+from resport.formats.journal import JOURNAL_NAME, read_journal
 from resport.formats.json_text import JSON_MAX_BYTES
 from resport.formats.resumption import GO_ON, journalled_writer
 from resport.formats.staging import Staging, staging_folders
@@ -183,6 +186,16 @@ def test_a_journal_that_ends_anywhere(tmp_path: Path, source: Path) -> None:
     assert seen == {0, 1, 2, 3}
 
 
+def test_a_journal_goes_on_behind_its_last_whole_line(tmp_path: Path, source: Path) -> None:
+    target = new_folder(tmp_path / "out") / "m"
+    folder = interrupt(source, target, 2000)
+    with (folder / JOURNAL_NAME).open("ab") as journal:
+        journal.write(b'["layer_2/w",12')
+    assert interrupt(source, target) == folder
+    names = [json.loads(line)[0] for line in (folder / JOURNAL_NAME).read_bytes().splitlines()[1:]]
+    assert names == [f"layer_{i}/w" for i in range(4)]
+
+
 def test_moves_of_several_targets_are_gone_on_with_in_part(tmp_path: Path) -> None:
     values = random_array("float32", (2, 3, 4))
     np.savez(tmp_path / "s.npz", w=values)
@@ -218,8 +231,10 @@ def test_a_changed_byte_is_written_again(tmp_path: Path, source: Path, name: str
     data = bytearray(place.read_bytes())
     data[data.index(bytes_of_it) + 123] ^= 1
     place.write_bytes(data)
-    report = go_on(source, target, expected, **options)
+    seen: list[tuple[int, int]] = []
+    report = go_on(source, target, expected, progress=lambda *how_far: seen.append(how_far), **options)
     assert report.n_resumed == 3
+    assert max(seen) == seen[-1] == (N_BYTES, N_BYTES)
     assert report.resumed_nbytes == sum(VALUES[f"layer_{i}/w"].nbytes for i in range(4) if i != victim)
 
 
@@ -670,3 +685,30 @@ def test_a_disk_that_is_full_in_the_middle_of_a_line(
             resport.convert(source, target, resume=True)
     assert caught.value.hint is not None and caught.value.hint.endswith(GO_ON)
     assert go_on(source, target, expected).n_resumed == 1
+
+
+def journals() -> st.SearchStrategy[bytes]:
+    """Lines that are nearly those of a journal, one behind the other, and cut off somewhere."""
+    head = st.just(b'{"journal":1,"work":{"a":1}}')
+    entries = st.tuples(st.text(max_size=9), st.integers(-1, 1 << 33)).map(lambda pair: json.dumps(pair).encode())
+    lines = st.lists(st.one_of(entries, entries, st.binary(max_size=20)), max_size=8)
+    whole = st.tuples(head, lines).map(lambda parts: b"\n".join([parts[0], *parts[1], b""]))
+    return st.tuples(whole, st.integers(0, 40)).map(lambda pair: pair[0][: len(pair[0]) - pair[1]])
+
+
+@given(st.one_of(st.binary(max_size=300), journals()))
+@settings(max_examples=200, deadline=None)
+def test_any_journal(data: bytes) -> None:
+    """It is read as far as it is one, whatever stands in it; and what is kept of it is what was read."""
+    with TemporaryDirectory() as folder:
+        (Path(folder) / JOURNAL_NAME).write_bytes(data)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            noted = read_journal(handle)
+        except ValueError:
+            return
+        finally:
+            os.close(handle)
+        assert data[: noted.n_bytes].endswith(b"\n")
+        assert data[: noted.n_bytes].count(b"\n") >= len(noted.written) + 1
+        assert all(type(name) is str and type(crc) is int for name, crc in noted.written.items())

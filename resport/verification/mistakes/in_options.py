@@ -27,7 +27,6 @@ def option_mistakes(bench: Workbench) -> Iterator[Mistake]:
     """
     yield from _averages(bench)
     yield from (_rounded(bench, dtype) for dtype in REDUCED if bench.pair.options.dtype not in REDUCED)
-    yield from _backgrounds(bench)
     yield from _epsilon_of_fold(bench)
 
 
@@ -80,7 +79,12 @@ def _is_floating(bench: Workbench, file_name: str) -> bool:
     return bench.pair.target.manifest[file_name].dtype in FLOATING
 
 
-def _backgrounds(bench: Workbench) -> Iterator[Mistake]:
+def background_mistakes(bench: Workbench) -> Iterator[Mistake]:
+    """A background class that one side has too many, or has in place of the last class.
+
+    Args:
+        bench: the network.
+    """
     classifier = [tensor for tensor in bench.tensors.values() if tensor.classes_axis is not None]
     touches = frozenset(tensor.name for tensor in classifier)
     if not classifier:

@@ -23,7 +23,7 @@ ELEMENT_SHARE = 1e-3
 
 
 def weight_mistakes(bench: Workbench) -> Iterator[Mistake]:
-    """Every mistake in the tensors of a network.
+    """Every mistake in the tensors of a network that has a name.
 
     Args:
         bench: the network.
@@ -36,7 +36,15 @@ def weight_mistakes(bench: Workbench) -> Iterator[Mistake]:
     yield from _left_at_default(tensors)
     yield from _exchanged_kernels(kernels)
     yield from (_element(tensor) for tensor in kernels)
-    yield from (_other_values(tensor) for tensor in tensors)
+
+
+def other_values(bench: Workbench) -> Iterator[Mistake]:
+    """Values that no known mistake makes, of every tensor.
+
+    Args:
+        bench: the network.
+    """
+    yield from (_other_values(tensor) for tensor in bench.tensors.values())
 
 
 def _exchanged_vectors(tensors: Sequence[TargetTensor]) -> Iterator[Mistake]:

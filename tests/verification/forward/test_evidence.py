@@ -95,8 +95,11 @@ def test_nothing_compared_is_not_equal() -> None:
 
 
 def test_outputs_are_logits_or_the_last_end_point_at_each_size() -> None:
-    points = [point(1.0, "conv1"), point(2.0, "logits"), point(3.0, "predictions"), point(4.0, "conv1", 33)]
-    assert [(each.name, each.input_size) for each in result(points, [], 0.0).outputs] == [("logits", 32), ("conv1", 33)]
+    points = [point(1.0, "conv1"), point(2.0, "logits"), point(3.0, "predictions")]
+    points += [point(4.0, "conv1", 33), point(5.0, "pool", 33)]
+    found = result(points, [point(6.0, "conv1"), point(7.0, "logits")], 0.0).outputs
+    assert [(each.name, each.input_size) for each in found] == [("logits", 32), ("pool", 33), ("logits", 32)]
+    assert found[-1].max_rel_diff == 7.0
 
 
 def test_what_is_no_number_is_the_worst() -> None:

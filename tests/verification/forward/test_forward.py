@@ -21,10 +21,10 @@ def result(float64: list[float], float32: float = 1e-6, floor: float = 1e-6, lim
 
 
 def test_relative_to_the_range_of_the_reference() -> None:
-    expected = np.array([[1.0, -8.0]])
-    found = end_point_difference("x", 32, expected, np.array([[1.5, -8.0]]))
-    assert (found.max_abs_diff, found.max_rel_diff, found.mean_abs_diff) == (0.5, 0.0625, 0.25)
-    assert relative_difference(expected, np.array([[1.5, -8.0]])) == 0.0625
+    expected, actual = np.array([[1.0, -8.0, 2.0, 2.0]]), np.array([[1.5, -8.0, 2.0, 2.0]])
+    found = end_point_difference("x", 32, expected, actual)
+    assert (found.max_abs_diff, found.max_rel_diff, found.mean_abs_diff) == (0.5, 0.0625, 0.125)
+    assert relative_difference(expected, actual) == 0.0625
 
 
 @pytest.mark.parametrize(

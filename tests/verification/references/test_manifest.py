@@ -7,12 +7,15 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 import resport
@@ -30,6 +33,7 @@ from resport.errors import (
     TargetWriteError,
 )
 from resport.formats.json_text import JSON_MAX_BYTES
+from resport.verification.references.manifest import load_manifest
 from tests import tiny
 
 CONTAINERS = ["m.safetensors", "m.npz", "m.h5", "m.weights.h5", "m", "m.safetensors.index.json", "v1"]
@@ -339,6 +343,35 @@ def test_a_hostile_manifest_is_refused(tmp_path: Path, kind: str) -> None:
         resport.verify_against(tmp_path / "manifest.json", path)
     assert caught.value.path == str(tmp_path / "manifest.json")
     assert len(str(caught.value)) < 600 and all(line.isprintable() for line in str(caught.value).splitlines())
+
+
+_plain = st.none() | st.booleans() | st.integers(-2, 70) | st.text(max_size=5) | st.floats()
+_tensor = st.fixed_dictionaries(
+    {"shape": st.lists(_plain, max_size=2) | _plain, "dtype": st.just("float32") | _plain, "sha256": st.just("0" * 64)}
+)
+_manifest = st.fixed_dictionaries(
+    {
+        "resport_manifest": st.just(1) | _plain,
+        "format": st.text(max_size=3) | _plain,
+        "reading": st.dictionaries(st.text(max_size=3), _plain, max_size=2),
+        "files": st.dictionaries(st.text(max_size=3), st.just("0") | _plain, max_size=2),
+        "tensors": st.dictionaries(st.text(max_size=3), _tensor | _plain, max_size=3),
+    }
+)
+
+
+@given(st.binary(max_size=200) | _manifest.map(lambda value: json.dumps(value).encode()))
+@settings(max_examples=200, deadline=None)
+def test_any_manifest(data: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "manifest.json"
+        path.write_bytes(data)
+        try:
+            stored = load_manifest(path)
+        except FormatError:
+            return
+        assert all(tensor.spec.dtype == "float32" for tensor in stored.side.tensors.values())
+        assert json.loads(data)["tensors"].keys() == stored.side.tensors.keys()
 
 
 def test_a_manifest_without_end(tmp_path: Path) -> None:
