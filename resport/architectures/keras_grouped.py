@@ -41,7 +41,7 @@ def grouped_convolutions_compiled_once(model: keras.Model) -> Iterator[None]:
 def _convolve(layer: Any, inputs: Any, kernel: Any) -> Any:
     # Read at each call: an edit may have given the layer another stride.
     function = compiled_convolution(layer.strides, layer.padding, layer.data_format, layer.dilation_rate)
-    return function(inputs, quiet_import_module("keras").ops.convert_to_tensor(kernel))
+    return function(inputs, quiet_import_module("tensorflow").convert_to_tensor(kernel))
 
 
 @functools.cache

@@ -229,7 +229,8 @@ def _hashed_by_identity(create: Callable[..., tf.Variable], **arguments: Any) ->
     variables so far into a set for each one that they make: the slow hash is a third of what ResNet-50 costs to build.
     """
     variable = create(**arguments)
-    variable.__class__ = _identity_class(type(variable))
+    kind: type = type(variable)
+    variable.__class__ = _identity_class(kind)
     return variable
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from resport.conversion.provenance import sha256_of
-from resport.conversion.target import check_complete
 from resport.dtypes import OPAQUE
 from resport.errors import OptionError
 from resport.formats import Reader
@@ -47,7 +46,6 @@ def write_manifest(
     """
     target = os.fspath(path)
     check_replaceable(target, force=force)
-    check_complete(reader)
     if Path(target).exists() and any(Path(target).samefile(file) for file in reader.files):
         raise OptionError(f"`{target}` is a file of the checkpoint", hint="give the manifest another name")
     text = json.dumps(manifest_of(reader, reading), indent=1, ensure_ascii=True) + "\n"

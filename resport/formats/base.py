@@ -21,6 +21,7 @@ from resport.errors import FormatError, OptionError, ResportError, TargetWriteEr
 from resport.formats.crc32c import extend_crc32c
 from resport.formats.journal import Journal
 from resport.formats.positioned import write_at
+from resport.formats.source import with_read_errors, with_read_errors_of_pieces
 from resport.formats.staging import Staging, only_one
 from resport.tensors import Manifest, TensorSpec
 
@@ -50,6 +51,12 @@ class Reader(ABC):
     note: str | None = None
     producer: str | None = None
     files: tuple[str, ...]
+
+    def __init_subclass__(cls) -> None:
+        """Have what the system says while a reader of the class reads said of its checkpoint, however it reads."""
+        for name, said in (("read", with_read_errors), ("pieces", with_read_errors_of_pieces)):
+            if name in cls.__dict__:
+                setattr(cls, name, said(cls.__dict__[name]))
 
     @abstractmethod
     def read(self, name: str) -> np.ndarray:

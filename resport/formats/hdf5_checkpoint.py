@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import re
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from resport.errors import FormatError
-from resport.formats.base import Reader
+from resport.formats.base import Buffer, Reader
 from resport.formats.damage import quoted
 from resport.formats.file_window import FileWindow
 from resport.formats.hdf5 import hdf5_errors, is_text, open_file, shown, text_attribute
-from resport.formats.hdf5_dataset import check_apart, dataset_spec, read_dataset
+from resport.formats.hdf5_dataset import check_apart, dataset_pieces, dataset_spec, read_dataset
 from resport.formats.hdf5_file.objects import Dataset, HDF5File, Node
 from resport.formats.hdf5_writer import METADATA_PREFIX
 from resport.tensors import Manifest, TensorSpec
@@ -87,6 +88,17 @@ class HDF5Reader(Reader):
     def read(self, name: str) -> np.ndarray:
         dataset = self._datasets[name]
         return read_dataset(dataset, self._stored[name], self._path_of(dataset))
+
+    def pieces(self, name: str) -> Iterator[Buffer]:
+        dataset = self._datasets[name]
+        pieces = None
+        if self._is_stored_as_read(name):
+            pieces = dataset_pieces(dataset, self._stored[name], self._path_of(dataset))
+        yield from super().pieces(name) if pieces is None else pieces
+
+    def _is_stored_as_read(self, name: str) -> bool:
+        """Whether ``read`` gives the values of a dataset as they are; a layout may see them differently."""
+        return True
 
     def close(self) -> None:
         for file in self._opened:

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from resport.dtypes import BY_NAME, OPAQUE, to_numpy
 from resport.errors import FormatError
+from resport.formats.base import Buffer
 from resport.formats.damage import check_text_count
 from resport.formats.hdf5 import hdf5_errors, shown, text_attribute
 from resport.formats.hdf5_file import datatype
 from resport.formats.hdf5_file.layout import CHUNKED, VIRTUAL
 from resport.formats.hdf5_file.objects import Dataset
-from resport.formats.hdf5_file.values import read_numbers, read_texts
+from resport.formats.hdf5_file.values import plain_pieces, read_numbers, read_texts
 from resport.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -151,6 +152,17 @@ def read_dataset(dataset: Dataset, spec: TensorSpec, path: str) -> np.ndarray:
         if array.size:
             read_numbers(dataset, array)
         return array
+
+
+def dataset_pieces(dataset: Dataset, spec: TensorSpec, path: str) -> Iterator[Buffer] | None:
+    """The bytes of the array that ``read_dataset`` gives, piece by piece; None where the file has them otherwise."""
+    pieces = None if spec.dtype == "string" else plain_pieces(dataset)
+    return None if pieces is None else _located_pieces(pieces, dataset, path)
+
+
+def _located_pieces(pieces: Iterator[Buffer], dataset: Dataset, path: str) -> Iterator[Buffer]:
+    with hdf5_errors(path, shown(dataset)):
+        yield from pieces
 
 
 def stored_view(array: np.ndarray, dtype: str) -> np.ndarray:

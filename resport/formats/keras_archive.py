@@ -19,13 +19,14 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, ClassVar
 
 from resport.errors import ChecksumError, FormatError, OptionError
 from resport.formats.atomic import remove_file
+from resport.formats.base import Buffer
 from resport.formats.damage import located, quoted
 from resport.formats.file_window import FileWindow
 from resport.formats.keras_config import CONFIG_MAX_BYTES, LayerConfig, find_layers, parse_config, to_snake_case
@@ -128,12 +129,20 @@ class KerasArchiveReader(KerasWeightsReader):
             return FileWindow(self._unpacked.fileno(), 0, member.size_bytes)
 
     def read(self, name: str) -> np.ndarray:
+        self._check_member()
+        return super().read(name)
+
+    def pieces(self, name: str) -> Iterator[Buffer]:
+        self._check_member()
+        return super().pieces(name)
+
+    def _check_member(self) -> None:
+        """Hold the weights against the checksum of their member, before the first value is read."""
         if self._unchecked is not None:
             with located("the member", self.path, self._unchecked.name):
                 for _ in _pieces(self._archive.fileno(), self._unchecked):
                     pass
             self._unchecked = None
-        return super().read(name)
 
     def close(self) -> None:
         super().close()

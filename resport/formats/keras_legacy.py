@@ -273,6 +273,9 @@ class KerasLegacyReader(HDF5Reader):
             return deviation_to_variance(array, self._deviation_epsilon)
         return array
 
+    def _is_stored_as_read(self, name: str) -> bool:
+        return name not in self._kernels and name not in self._deviations
+
 
 def _names(layer: str, weight: str, is_top: bool) -> tuple[str, ...]:
     """The names that a tensor can have: ``layer/weight``, and longer ones for when that is another's too."""

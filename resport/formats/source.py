@@ -7,12 +7,14 @@ a device can do anything.
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from resport.errors import FormatError, ResportError, SourceNotFoundError, UnknownFormatError
 
@@ -63,6 +65,28 @@ def read_errors(path: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise FormatError(f"`{path}` cannot be read: {error.strerror or error}", path=path) from error
+
+
+def with_read_errors(read: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    """A reader's method within ``read_errors`` of the reader's path."""
+
+    @functools.wraps(read)
+    def said(reader: Any, name: str) -> Any:
+        with read_errors(reader.path):
+            return read(reader, name)
+
+    return said
+
+
+def with_read_errors_of_pieces(pieces: Callable[[Any, str], Iterator[Any]]) -> Callable[[Any, str], Iterator[Any]]:
+    """``with_read_errors`` for a method that yields."""
+
+    @functools.wraps(pieces)
+    def said(reader: Any, name: str) -> Iterator[Any]:
+        with read_errors(reader.path):
+            yield from pieces(reader, name)
+
+    return said
 
 
 def kind_of(mode: int) -> str:

@@ -29,7 +29,8 @@ from resport.tensors import TensorSpec
 V1_VERSION = 1
 """Version of the format that is read and written; TensorFlow has had no other."""
 V1_MAX_TENSORS = 100_000
-V1_MAX_SLICES = 200_000
+V1_MAX_SLICES = 100_000
+"""Of all tensors of a file together."""
 V1_MAX_LIST_BYTES = 12 << 20
 """A hundred bytes for each of the most tensors, and as much as is parsed in a few seconds."""
 V1_METADATA_FIELD = 15_000
@@ -64,13 +65,10 @@ def parse_meta(data: Buffer) -> V1Meta:
         raise FormatError("it is not there", expected="one list", got=f"{len(messages)}")
     for number, _, value in read_fields(messages[0]):
         if number == 1:
-            tensors.append(_parse_tensor(as_bytes(number, value)))
+            tensors.append(_parse_tensor(as_bytes(number, value), V1_MAX_SLICES - n_slices))
             n_slices += len(tensors[-1][1])
-            if len(tensors) > V1_MAX_TENSORS or n_slices > V1_MAX_SLICES:
-                raise FormatError(
-                    "it has more tensors than any network",
-                    expected=f"at most {V1_MAX_TENSORS} tensors in {V1_MAX_SLICES} slices",
-                )
+            if len(tensors) > V1_MAX_TENSORS:
+                raise FormatError("it has more tensors than any network", expected=f"at most {V1_MAX_TENSORS}")
         elif number == 2:
             _check_version(as_bytes(number, value))
         elif number == V1_METADATA_FIELD:
@@ -79,7 +77,7 @@ def parse_meta(data: Buffer) -> V1Meta:
     return V1Meta(tuple(tensors), metadata)
 
 
-def _parse_tensor(data: Buffer) -> tuple[TensorSpec, tuple[Slice, ...]]:
+def _parse_tensor(data: Buffer, most_slices: int) -> tuple[TensorSpec, tuple[Slice, ...]]:
     """Parse a SavedSliceMeta {1 name, 2 shape, 3 type, 4 repeated slice}."""
     name, dtype = "", 0
     shape: tuple[int, ...] = ()
@@ -93,6 +91,8 @@ def _parse_tensor(data: Buffer) -> tuple[TensorSpec, tuple[Slice, ...]]:
             dtype = as_int(number, value)
         elif number == 4:
             slices.append(parse_slice(as_bytes(number, value)))
+            if len(slices) > most_slices:
+                raise FormatError("it has more slices than any network", expected=f"at most {V1_MAX_SLICES}")
     return TensorSpec(name, shape, parse_dtype(dtype)), tuple(slices)
 
 

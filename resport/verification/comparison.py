@@ -11,7 +11,7 @@ from resport.conversion.reading import open_both, reading_options
 from resport.dtypes import OPAQUE
 from resport.formats import Reader
 from resport.verification.report import DIFFERENT, EQUAL, TensorDifference
-from resport.verification.weights import spec_difference, value_difference
+from resport.verification.weights import spec_difference, tensor_difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,6 @@ def _differences(left: Reader, right: Reader, names: list[str]) -> Iterator[Tens
             if spec.dtype == "string" and left.read(name).tolist() != right.read(name).tolist():
                 difference = TensorDifference(name, "values", "the texts differ")
         elif difference is None:
-            difference = value_difference(name, left.read(name), right.read(name))
+            difference = tensor_difference(left, name, right, name)
         if difference is not None:
             yield difference

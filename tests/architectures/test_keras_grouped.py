@@ -23,12 +23,15 @@ def network():
         yield network
 
 
-def test_not_one_bit_is_another(network):
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_not_one_bit_is_another(network, dtype):
+    network.compute_in(dtype)
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     tapped = quiet_import_module("keras").Model(network.model.inputs, list(network.end_points.values()))
     with quiet_tracing():
         expected = [squeeze_map(value.numpy()) for value in tapped([images], training=False)]
     values = network.forward(images)
+    assert {value.dtype.name for value in values.values()} == {dtype}
     assert all((value == other).all() for value, other in zip(values.values(), expected, strict=True))
     assert not any("convolution_op" in vars(layer) for layer in network.model.layers)
 

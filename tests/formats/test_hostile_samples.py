@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from resport.errors import FormatError
-from resport.formats import open_reader
+from resport.formats import Reader, open_reader
 from resport.formats.registry import FORMATS
 from tests.contracts import assert_same_bits
 from tests.fuzz.attempt import READ, REFUSED, attempt, fault_of
@@ -27,6 +29,34 @@ def share(sample: Sample) -> int:
 
 def test_every_format_has_a_sample() -> None:
     assert {sample.format for sample in SAMPLES.values()} == {format.id for format in FORMATS}
+
+
+def failing(*arguments: object) -> bytes:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def take(reader: Reader, tensor: str, *, whole: bool) -> object:
+    return reader.read(tensor) if whole else b"".join(reader.pieces(tensor))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+# A graph has its small tensors in memory from when it was opened.
+@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - {"frozen-graph", "saved-model"}))
+def test_a_disk_that_fails_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, whole: bool
+) -> None:
+    path = SAMPLES[name].write(tmp_path)
+    with open_reader(path) as reader:
+        tensors = [tensor for tensor, spec in reader.manifest.items() if whole or spec.dtype != "string"]
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", failing)
+            patch.setattr(os, "preadv", failing)
+            for tensor in tensors:
+                with pytest.raises(FormatError, match="Input/output error") as caught:
+                    take(reader, tensor, whole=whole)
+                assert not fault_of(caught.value, str(path))
+        for tensor in tensors:
+            take(reader, tensor, whole=whole)
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from resport.errors import ChecksumError, FormatError
+from resport.formats import leveldb_table
 from resport.formats.leveldb_table import (
     TABLE_MAGIC,
     TABLE_NO_COMPRESSION,
@@ -180,6 +181,49 @@ def test_hostile_table(tmp_path: Path, attack: str) -> None:
         read(path, data)
     assert caught.value.path == str(path)
     assert str(path) in str(caught.value)
+
+
+LONG = [(b"", b"listing"), (b"a", b"x" * 1000)]
+
+
+def refusal(path: Path) -> str:
+    with LevelDBTable(str(path)) as table, pytest.raises(FormatError) as caught:
+        table.first_value(b"")
+    return str(caught.value)
+
+
+def test_first_value_of_a_long_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the beginning of a long block is kept; its checksum is that of all of it."""
+    path = tmp_path / "m"
+    monkeypatch.setattr(leveldb_table, "TABLE_MAX_INDEX_BYTES", 64)
+    data = encode_table(LONG)
+    path.write_bytes(data)
+    with LevelDBTable(str(path)) as table:
+        assert (table.first_value(b""), table.first_value(b"a")) == (b"listing", None)
+    path.write_bytes(data.replace(b"xx", b"xy", 1))
+    with LevelDBTable(str(path), verify_checksums=False) as table:
+        assert table.first_value(b"") == b"listing"
+    assert "checksum" in refusal(path)
+    path.write_bytes(encode_table([(b"", b"x" * 1000)]))
+    assert "too long" in refusal(path)
+    path.write_bytes(table_of([(b"a", bytes(cramjam.snappy.compress_raw(bytes(range(256)) * 8)))], kind=TABLE_SNAPPY))
+    assert "too long" in refusal(path)
+
+
+def test_first_value_of_a_short_block_and_of_none(tmp_path: Path) -> None:
+    for items, value in ((ITEMS, b"header"), (ITEMS[1:], None), ([], None)):
+        (tmp_path / "m").write_bytes(encode_table(items))
+        with LevelDBTable(str(tmp_path / "m")) as table:
+            assert table.first_value(b"") == value
+
+
+def test_a_limit_of_blocks(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(encode_table(LONG))
+    with LevelDBTable(str(tmp_path / "m")) as table:
+        assert table.get(b"a") == b"x" * 1000
+        table.limit_blocks(1000)
+        with pytest.raises(FormatError, match="too long"):
+            table.get(b"a")
 
 
 def test_expanding_keys_of_the_index(tmp_path: Path) -> None:

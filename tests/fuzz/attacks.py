@@ -19,6 +19,7 @@ import numpy as np
 
 from resport.formats.leveldb_writer import encode_table
 from resport.formats.protobuf import bytes_field, encode_varint, varint_field
+from resport.formats.tensor_slice import Extent, slice_key
 from resport.tensors import TensorSpec
 from tests.fuzz.hdf5_attacks import HDF5_ATTACKS
 from tests.fuzz.samples import WRITTEN, bundle, const, object_graph, stored_strings
@@ -354,6 +355,31 @@ def bundle_name_of_slashes(folder: Path) -> Path:
     entries = {b"_CHECKPOINTABLE_OBJECT_GRAPH": (TensorSpec("", (), "string"), graph, crc)}
     sample = bundle("tensorflow-v2", {**entries, **{key: (TensorSpec("", (0,), "uint8"), b"", 0) for key in keys}})
     return sample.write(folder)
+
+
+def v1_table(folder: Path, fields_of_tensor: bytes, fields_of_entry: bytes = b"") -> Path:
+    """A V1 checkpoint of one tensor of three numbers, with fields of our own in its list and in its entry."""
+    shape = bytes_field(2, bytes_field(2, varint_field(1, 3)))
+    listed = bytes_field(1, bytes_field(1, b"a") + shape + varint_field(3, 1) + fields_of_tensor)
+    values = varint_field(1, 1) + shape + bytes_field(5, bytes(12)) + fields_of_entry
+    entry = bytes_field(2, bytes_field(1, b"a") + bytes_field(3, values))
+    key = slice_key("a", (Extent(0, -1),))
+    return put(folder / "m.ckpt", encode_table([(b"", bytes_field(1, listed)), (key, entry)]))
+
+
+@refused
+def v1_list_of_countless_slices(folder: Path) -> Path:
+    return v1_table(folder, b"\x22\x02\x0a\x00" * (3 * MEGABYTE - 64))
+
+
+@refused
+def v1_list_of_countless_fields(folder: Path) -> Path:
+    return v1_table(folder, b"\x28\x00" * (6 * MEGABYTE - 64))
+
+
+@refused
+def v1_entry_of_countless_fields(folder: Path) -> Path:
+    return v1_table(folder, b"", b"\x68\x00" * (20 * MEGABYTE))
 
 
 @refused

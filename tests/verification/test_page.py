@@ -108,7 +108,7 @@ def test_everything_that_a_report_says_is_on_the_page() -> None:
         "float64 against float32: 1e-6 at logits",
         "≠ values 3 of 72 values differ",
         "2 of 3 mistakes made on purpose were caught",
-        "≠ missed 0.25 x",
+        "0.25 x ≠ missed",
         "1 kind that this network has no place for grouped-kernels no convolution has groups",
         "the target was rounded",
         "logits float64, 64x64 50% 25% 0.975 0.03",

@@ -105,7 +105,7 @@ def test_headings_sort_with_the_keyboard_and_say_so(page: Browser, tmp_path: Pat
     show(page, tmp_path, different_report())
     mutants = "section[aria-labelledby=self-test]"
     page.value(f"document.querySelector('{mutants} .scroll').focus()")
-    for _ in range(4):
+    for _ in range(2):
         page.press("Tab")
     assert page.value("document.activeElement.textContent") == "Margin"
     sorts = f"Array.from(document.querySelectorAll('{mutants} thead th'), cell => cell.getAttribute('aria-sort'))"
@@ -117,7 +117,7 @@ def test_headings_sort_with_the_keyboard_and_say_so(page: Browser, tmp_path: Pat
     for direction, order in expected:
         page.press("Enter")
         assert page.value(NAMES.format(mutants)) == order
-        assert page.value(sorts) == [None, None, None, direction, None, None, None]
+        assert page.value(sorts) == [None, direction, None, None, None, None, None]
     assert page.value("document.activeElement.textContent") == "Margin"
 
 

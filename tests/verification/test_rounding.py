@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -101,7 +100,7 @@ def test_a_fold_that_is_wrong_moves_the_source_by_no_more_than_a_rounding(
         def wrong(array: np.ndarray, *others: object, right: Operation = right) -> np.ndarray:
             return (right.apply(array, *others).astype("float64") * -1.5 + 0.25).astype(array.dtype)
 
-        monkeypatch.setitem(OPERATIONS, op, replace(right, apply=wrong))  # type: ignore[arg-type]
+        monkeypatch.setitem(OPERATIONS, op, right._replace(apply=wrong))  # type: ignore[arg-type]
     plan = plan_of(adjustments, values)
     read = rounded_read(plan, values.__getitem__, None)
     for name in values:

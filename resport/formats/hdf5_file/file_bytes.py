@@ -6,12 +6,13 @@ over, or that is made of nothing but tiny structures, would make that endless, s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from resport.errors import ChecksumError, FormatError
 from resport.formats.file_window import FileWindow
 from resport.formats.hdf5_file.checksum import lookup3
-from resport.formats.positioned import read_at
+from resport.formats.positioned import pieces_at, read_at
 
 STRUCTURE_MAX_BYTES = 64 << 20
 """Of one piece of metadata: the largest are heaps that hold a model's description."""
@@ -92,6 +93,20 @@ class FileBytes:
         n_read = read_at(self.window.handle, view, self.window.offset + self.base + address)
         if n_read != len(view):
             raise self._shortened(what, address + n_read, len(view), n_read)
+
+    def pieces(self, address: int, size: int, what: str) -> Iterator[memoryview]:
+        """The bytes at an address, piece by piece, each valid until the next is asked for; for values, as they are.
+
+        Raises:
+            FormatError: they lie outside of the file.
+        """
+        self.check_extent(address, size, what)
+        n_read = 0
+        for piece in pieces_at(self.window.handle, self.window.offset + self.base + address, size):
+            n_read += len(piece)
+            yield piece
+        if n_read != size:
+            raise self._shortened(what, address + n_read, size, n_read)
 
     def count_parts(self, n_parts: int, n_bytes: int = 0) -> None:
         """Count what is parsed out of metadata.

@@ -6,6 +6,7 @@ How large a dataset is has been held against the file before: here memory is tak
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from resport.errors import FormatError
@@ -49,6 +50,14 @@ def read_numbers(dataset: Dataset, array: np.ndarray) -> None:
     if numbers.size and int(numbers.max()) > 1:
         raise FormatError("it has a truth value that is neither true nor false", got=int(numbers.max()))
     array[...] = numbers.astype(np.bool_)
+
+
+def plain_pieces(dataset: Dataset) -> Iterator[memoryview] | None:
+    """The values of a dataset as pieces of the file; None where they don't lie there as ``read_numbers`` gives them."""
+    layout, kind = dataset.layout, dataset.datatype
+    if layout.kind != CONTIGUOUS or layout.address is None or kind.is_big_endian or kind.element == "bool":
+        return None
+    return dataset.file.source.pieces(layout.address, dataset.nbytes, _WHAT)
 
 
 def read_texts(dataset: Dataset) -> list[bytes]:

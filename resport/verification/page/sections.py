@@ -265,12 +265,15 @@ def self_test_section(report: Report) -> str:
     if not result:
         return ""
     largest = max((_decades(each["margin"]) for each in result["results"] if math.isfinite(each["margin"])), default=1)
-    headings = ["Mistake", "What was done", "Caught by", "Margin", "On a log scale", "First difference"]
+    headings = ["Mistake", "Margin", "On a log scale", "Caught by", "What was done", "First difference"]
     # The diagnosis is put to the test where that is asked for; a column of dashes would say that it failed.
     is_diagnosed = any(each["diagnosed"] for each in result["results"])
     headings += ["Diagnosed as"] if is_diagnosed else []
     rows = [_mutant_row(each, max(largest, 1.0), is_diagnosed) for each in result["results"]]
     caught = f"{result['caught']} of {plural(result['mutants'], 'mistake')} made on purpose were caught"
+    if result["results"]:
+        closest = min(result["results"], key=lambda each: each["margin"])
+        caught += f", the closest, <code>{text(closest['kind'])}</code>, {number(closest['margin'])} {TIMES} its limit"
     margin = "the margin is the measured difference over the limit of the check, and what lies at 1 or below is missed"
     passed = f"<p>{caught}; {margin}.</p>"
     content = passed + table("Mistakes made on purpose", headings, rows, "only those that were missed")
@@ -281,11 +284,11 @@ def _mutant_row(mutant: Mapping[str, Any], largest: float, is_diagnosed: bool) -
     is_missed = not mutant["caught"]
     caught = '<span class="bad">≠ missed</span>' if is_missed else text(mutant["check"])
     cells = (
-        name_cell(mutant["kind"]),
-        Cell(text(mutant["description"])),
-        Cell(caught),
+        Cell(f"<code>{text(mutant['kind'])}</code>", css="kind"),
         number_cell(mutant["margin"], f" {TIMES}", is_bad=is_missed),
         Cell(_margin_bar(mutant["margin"], largest, is_missed), None, "bar"),
+        Cell(caught),
+        Cell(prose(mutant["description"]), css="what"),
         Cell(
             f"<code>{text(mutant['first_divergence'])}</code>" if mutant["first_divergence"] else NO_VALUE, css="name"
         ),

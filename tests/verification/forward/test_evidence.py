@@ -90,6 +90,10 @@ def test_without_float32_the_verdict_rests_on_float64() -> None:
     assert not result([point(1e-8)], [], 0.0).is_equal
 
 
+def test_the_ratio_is_that_of_the_worst_end_point() -> None:
+    assert result([], [point(1e-6), point(4e-6), point(2e-6)], 1e-6).ratio == pytest.approx(4)
+
+
 def test_nothing_compared_is_not_equal() -> None:
     assert not result([], [], 0.0).is_equal
 

@@ -73,6 +73,8 @@ def test_images_are_signed_and_the_same_for_the_same_seed() -> None:
     assert images.min() < -0.9 and images.max() > 0.9
     np.testing.assert_array_equal(images, random_images(9, 3, 1))
     assert not np.array_equal(images, random_images(9, 3, 2))
+    # Another size is another image, not a part of the same numbers.
+    assert not np.array_equal(images.ravel()[:100], random_images(8, 3, 1).ravel()[:100])
 
 
 def test_json_has_no_nan_and_no_infinity(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,14 @@ class FakeNetwork:
 
     def __exit__(self, *_: object) -> None:
         self.is_closed = True
+
+
+class ColourNetwork(FakeNetwork):
+    """Gives the mean of each colour as it gets them."""
+
+    def forward(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        colours = images.mean(axis=(1, 2))
+        return {"colours": colours, "logits": colours}
 
 
 def test_a_network_is_built_once_and_loaded_when_its_values_change() -> None:
@@ -99,6 +107,63 @@ def test_the_noise_floor_is_the_largest_of_what_was_measured() -> None:
     assert found[0].max_rel_diff == pytest.approx(1e-4 / 1.0001)
     assert found[1].max_rel_diff == pytest.approx(1e-4 / 1.0002)
     assert side.asked[1:] == [("float32", (1, 4, 4, 3))] * 2
+
+
+class Ways(Sides):
+    """A side with two other ways to be run, whose outputs are of two end points."""
+
+    def run(self, dtype: str, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        return [{**outputs, "pool": outputs["logits"] * 2} for outputs in super().run(dtype, images)]
+
+    def run_otherwise(self, images: Sequence[np.ndarray]) -> Iterator[tuple[str, list[dict[str, np.ndarray]]]]:
+        for how, wrong in (
+            ("one thread", {"logits": 1.5, "pool": 1.25}),
+            ("other kernels", {"logits": 1, "pool": 1.75}),
+        ):
+            plain = self.run("float32", images)
+            yield how, [{name: value * wrong[name] for name, value in outputs.items()} for outputs in plain]
+
+
+def test_other_ways_are_run_where_that_is_asked_for_and_the_worst_end_point_counts() -> None:
+    side = Ways(lambda images: np.ones((len(images), 1), images.dtype))
+    images = np.ones((1, 4, 4, 3), np.float32)
+    outputs = side.run("float32", [images])
+    assert measure_noise(side, [images], outputs, None) == ()
+    found = measure_noise(side, [images], outputs, None, is_thorough=True)
+    assert [(each.what, each.max_rel_diff, each.end_point) for each in found] == [
+        ("one thread", 0.5, "logits"),
+        ("other kernels", 0.75, "pool"),
+    ]
+
+
+def test_the_noise_is_that_of_the_first_size_in_float64_wherever_that_is_run() -> None:
+    """Of several sizes in float32 the one with exact values beside it is taken, and no other is compared with it."""
+    result = compare_forward(Sides(total), Sides(total), (8, 9), float32_sizes=(9, 8))
+    assert result.is_equal and result.noise_floor < 1e-5
+
+
+def test_what_a_side_does_to_images_and_outputs_before_they_are_compared() -> None:
+    """Colours are turned round for a network that takes them so; a dropped class is cut off before the comparison."""
+    networks: list[ColourNetwork] = []
+
+    class ColourSide(NetworkSide):
+        def open(self, dtype: str) -> Any:
+            networks.append(ColourNetwork(dtype))
+            return networks[-1]
+
+    images = np.random.default_rng(0).normal(size=(2, 4, 4, 3))
+    for is_reversed, order in ((False, [0, 1, 2]), (True, [2, 1, 0])):
+        found = ColourSide(
+            "resnet_v2_50",
+            "keras",
+            {},
+            lambda name: np.array(1.0),
+            {"logits": lambda value: value[..., 1:]},
+            is_reversed,
+        ).run("float32", [images])
+        np.testing.assert_array_equal(found[0]["colours"], images.astype("float32").mean(axis=(1, 2))[:, order])
+        np.testing.assert_array_equal(found[0]["logits"], found[0]["colours"][:, 1:])
+        assert networks[-1].dtype == "float32" and networks[-1].is_closed
 
 
 def test_every_pass_of_a_comparison() -> None:
@@ -183,6 +248,8 @@ def test_sizes_are_one_even_and_one_odd() -> None:
     assert float32_sizes(None, (40,), side()) == (40,)
     assert input_sizes(32, side()) == (32, 33)
     assert small_sizes(32) == (32, 33)
+    # The own size is the largest that is worth it.
+    assert (small_sizes(97), small_sizes(96)) == ((96, 97), (96, 97))
     assert probe_sizes((224, 97), side()) == (96, 97)
     assert probe_sizes((32, 33), side()) == (32, 33)
     with pytest.raises(OptionError, match="at least one pixel"):
@@ -193,8 +260,10 @@ def test_a_graph_that_takes_one_size_is_given_that() -> None:
     fixed = '{"config": {"layers": [{"config": {"batch_shape": [null, 40, 40, 3]}}]}}'
     assert input_sizes(None, side(), side(dialect="keras", graph=fixed)) == (40,)
     assert probe_sizes((40,), side()) == (40,)
-    with pytest.raises(OptionError, match="one size only"):
-        input_sizes(64, side(dialect="keras", graph=fixed))
+    other = side(dialect="keras", graph=fixed.replace("40", "48"))
+    for asked, judged in ((64, side(dialect="keras", graph=fixed)), (None, other), (40, other)):
+        with pytest.raises(OptionError, match="one size only"):
+            input_sizes(asked, side(dialect="keras", graph=fixed), judged)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def test_a_network_that_resport_builds_is_built_otherwise() -> None:
     # Its source can be built as the target is.
     remedy = padding_remedy(KERAS, SCALE, "pool1_pool", PoolPadding(VALID), PoolPadding(SAME))
     assert remedy == "`--build-source pool1=same`, if it is the source that was built otherwise"
+    assert "--build" not in padding_remedy(KERAS, SCALE, "pool1_pool", PoolPadding(VALID), ZERO)
     # No option is named that the builder doesn't have.
     for pool, right in (("pool2", PoolPadding(SAME)), ("pool1_pool", PoolPadding(VALID))):
         assert "--build" not in padding_remedy(KERAS, SLIM, pool, right, ZERO)
