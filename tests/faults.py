@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import sys
@@ -32,6 +33,7 @@ _ANNOUNCED = frozenset(
 )
 _WRAPPED = ("fsync", "pwrite", "close")
 
+LAYERS = [{"class_name": "Dense", "config": {"name": name}} for name in ("conv", "dense")]
 TARGETS: dict[str, dict[str, Any]] = {
     "m.safetensors": {},
     "m.npz": {},
@@ -41,6 +43,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "m.ckpt in 3": {"n_shards": 3},
     "sharded.safetensors": {"max_shard_size": 60},
     "v1": {"format": "tensorflow-v1"},
+    "m.keras": {"config": json.dumps({"class_name": "Functional", "config": {"layers": LAYERS}})},
 }
 """The targets of each writer: the file's name, up to a blank, and the options."""
 

@@ -22,6 +22,7 @@ from resport.errors import ChecksumError, FormatError
 from resport.formats.file_window import FileWindow
 from resport.formats.hdf5 import child_names, follow, open_file, text_attribute
 from resport.formats.hdf5_dataset import dataset_spec, read_dataset
+from resport.formats.hdf5_file import file_bytes
 from resport.formats.hdf5_file.checksum import fletcher32, lookup3
 from resport.formats.hdf5_file.dataspace import parse_dataspace
 from resport.formats.hdf5_file.datatype import parse_datatype
@@ -33,6 +34,7 @@ from resport.formats.hdf5_file.objects import Dataset, Group
 from resport.formats.keras_legacy import KerasLegacyReader
 from tests.formats.hdf5_crafted import FLOAT32, UNDEFINED, chunked, dataset, message, number, old_file, space, tree_node
 from tests.formats.hdf5_damage import read_everything, write_varied
+from tests.fuzz.hdf5_attacks import sealed
 
 LIBVERS = ["earliest", "v108", "latest"]
 
@@ -401,6 +403,56 @@ def test_two_members_of_one_name(tmp_path: Path) -> None:
 def test_names_that_are_no_text(tmp_path: Path) -> None:
     link = message(6, bytes([1, 0, 2]) + b"\xff\x1b" + number(96))
     refuse(tmp_path, old_file(message(2, bytes([0, 0]) + UNDEFINED * 2) + link), "not UTF-8")
+
+
+def of_size(n_bytes: int) -> FileBytes:
+    return FileBytes(FileWindow(-1, 0, n_bytes))
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "parts", "copied"),
+    [
+        (10, file_bytes.MAX_PARTS, 0),
+        (10, 0, 4 * 10 + (1 << 20)),
+        (1 << 40, file_bytes.MAX_PARTS, file_bytes.STRUCTURES_MAX_BYTES),
+    ],
+)
+def test_what_is_parsed_is_counted(n_bytes: int, parts: int, copied: int) -> None:
+    source = of_size(n_bytes)
+    source.count_parts(parts // 2, copied // 2)
+    source.count_parts(parts - parts // 2, copied - copied // 2)
+    with pytest.raises(FormatError, match="too much"):
+        source.count_parts(int(parts > 0), int(copied > 0))
+
+
+def test_what_is_read_and_what_is_summed_up_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m").write_bytes(sealed(b"OHDR" + bytes(92)))
+    with (tmp_path / "m").open("rb") as file:
+        window = FileWindow(file.fileno(), 0, 100)
+        monkeypatch.setattr(file_bytes, "ALL_CHECKED_MAX_BYTES", 250)
+        source = FileBytes(window)
+        for _ in range(2):
+            source.checked(0, 100, b"OHDR", "a header")
+        with pytest.raises(FormatError, match="too many like it"):
+            source.checked(0, 100, b"OHDR", "a header")
+        monkeypatch.setattr(file_bytes, "STRUCTURES_MAX_BYTES", 250)
+        source = FileBytes(window)
+        for _ in range(2):
+            source.read(0, 100, "a header")
+        with pytest.raises(FormatError, match="too often"):
+            source.read(0, 100, "a header")
+
+
+def test_chunks_are_counted() -> None:
+    assert of_size(0).max_chunks == 1 << 16
+    assert of_size(1 << 30).max_chunks == (1 << 16) + (1 << 16)
+    assert of_size(1 << 40).max_chunks == 1 << 19
+    for axes, weight in ((4, 1), (8, 2), (32, 5)):
+        source = of_size(0)
+        for _ in range((1 << 16) // weight):
+            source.count_chunk(axes)
+        with pytest.raises(FormatError, match="too many chunks"):
+            source.count_chunk(axes)
 
 
 def test_a_large_group_is_read_once(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from resport.errors import FormatError
 from resport.formats import Reader, open_reader
 from resport.formats.registry import FORMATS
 from tests.contracts import assert_same_bits
-from tests.fuzz.attempt import READ, REFUSED, attempt, fault_of
+from tests.fuzz.attempt import READ, REFUSED, attempt, fault_of, limited
 from tests.fuzz.exhaustive import Tally, damage, without_checksums
 from tests.fuzz.mutations import mutants, sampled, truncated
 from tests.fuzz.samples import TENSORS, Sample, all_samples
@@ -20,6 +21,35 @@ from tests.fuzz.samples import TENSORS, Sample, all_samples
 SAMPLES = {sample.name: sample for sample in all_samples()}
 INPUTS = 100
 """Of each sample here; all of them are what `python -m tests.fuzz.exhaustive` is for."""
+
+
+STAND_INS: dict[str, Callable[[Path], object]] = {
+    "a FIFO": os.mkfifo,
+    "a folder": Path.mkdir,
+    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to nothing": lambda path: path.symlink_to("nothing"),
+    "a link to itself": lambda path: path.symlink_to(path),
+    "a link to what has no size": lambda path: path.symlink_to("/proc/self/status"),
+    "a link to memory": lambda path: path.symlink_to("/proc/self/mem"),
+}
+
+
+@pytest.mark.parametrize("kind", STAND_INS)
+@pytest.mark.parametrize("name", SAMPLES)
+def test_what_stands_in_place_of_a_file(tmp_path: Path, name: str, kind: str) -> None:
+    """Every file of a checkpoint in turn is something else; nothing waits for it, and nothing takes it for weights."""
+    path = SAMPLES[name].write(tmp_path)
+    for file in (tmp_path / each for each in SAMPLES[name].files):
+        content = file.read_bytes()
+        file.unlink()
+        STAND_INS[kind](file)
+        for opened in (path, tmp_path):
+            outcome = limited(lambda opened=opened: attempt(opened))
+            assert outcome.is_sound, (file.name, outcome)
+            assert outcome.verdict == REFUSED or "index" in path.name, (file.name, outcome)
+        file.rmdir() if kind == "a folder" else file.unlink()
+        file.write_bytes(content)
+    assert attempt(path).verdict == READ
 
 
 def share(sample: Sample) -> int:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resport.errors import FormatError
+from resport.formats import protobuf
 from resport.formats.protobuf import (
     FIXED32,
     FIXED64,
@@ -146,6 +147,13 @@ def test_values_of_the_wrong_type() -> None:
         as_bytes(4, 0)
     with pytest.raises(FormatError, match="not UTF-8"):
         as_text(4, b"\xff")
+
+
+def test_fields_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protobuf, "PROTOBUF_MAX_FIELDS", 3)
+    assert len(list(read_fields(varint_field(1, 7) * 3))) == 3
+    with pytest.raises(FormatError, match="too many fields"):
+        list(read_fields(varint_field(1, 7) * 4))
 
 
 @pytest.mark.tf

@@ -133,7 +133,7 @@ def test_what_the_remedy_says_mends_the_files_own_graph(tmp_path: Path, slim: tu
     (finding,) = resport.verify(source, target, **options).diagnosis
     assert finding.kinds == ("pool-padded-zero",)
     # No option of resport's builders changes a graph that the file has.
-    assert "--build" not in finding.remedy and "`resport convert MODEL NEW.keras`" in finding.remedy
+    assert "--build" not in finding.remedy and "`resport convert MODEL NEW.keras --to keras`" in finding.remedy
     assert 'set `padding = "same"` in `pool1_pool`' in finding.remedy
     assert "`padding = ((0, 0), (0, 0))` in a `ZeroPadding2D`" in finding.remedy
     model.get_layer("pool1_pool").padding = "same"

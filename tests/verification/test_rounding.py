@@ -25,6 +25,7 @@ CHAINS = [
     [Adjustment("scale_into_gamma", ("scale",))],
     [Adjustment("bias_into_mean", ("bias",)), Adjustment("gamma_into_mean", ("scale",))],
     [Adjustment("scale_into_beta", ("scale", "bias"))],
+    [Adjustment("gamma_into_mean", ("scale",)), Adjustment("gamma_into_mean", ("other",))],
 ]
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import resport
-from resport.verification.weights import value_difference
+from resport.formats import open_reader
+from resport.mapping import PlanOptions, plan_copy
+from resport.verification.weights import compare_weights, value_difference
 from tests.tiny import keras_values, slim_values, write_table, write_values
 
 
@@ -42,6 +44,19 @@ def test_one_bit_is_a_difference(tmp_path: Path, table: Path, name: str, kind: s
     assert [(each.name, each.kind, each.n_different) for each in report.weights.differences] == [(name, kind, 1)]
     with pytest.raises(resport.ResportError, match=name):
         report.raise_for_difference()
+
+
+def test_what_differs_is_not_counted_as_equal_and_what_no_rule_ignores_is_too_much(tmp_path: Path) -> None:
+    values = {"a": np.arange(3.0), "b": np.arange(4.0)}
+    source = write_values(tmp_path / "a.safetensors", values)
+    target = write_values(tmp_path / "b.safetensors", {"a": values["a"], "b": values["b"] + 1, "c": values["a"]})
+    with open_reader(source) as reference, open_reader(target) as judged:
+        plan = plan_copy(reference.manifest, PlanOptions())
+        result = compare_weights(reference, judged, plan)
+        assert (result.compared, result.equal) == (3, 1)
+        assert [each.kind for each in result.differences] == ["values", "unexpected"]
+        ignoring = compare_weights(reference, judged, plan, ["c"])
+        assert (ignoring.compared, ignoring.equal, len(ignoring.differences)) == (2, 1, 1)
 
 
 def test_swapped_statistics_are_found(tmp_path: Path, table: Path) -> None:

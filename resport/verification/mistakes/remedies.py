@@ -21,7 +21,7 @@ POOL1_VALUES: Mapping[str, tuple[str, ...]] = {
 
 USUAL_POOL1 = (SAME, PADDED)
 
-REBUILT = "or take the graph that resport builds, which `--native` judges: `resport convert MODEL NEW.keras`"
+REBUILT = "or take the graph that resport builds, which `--native` judges: `resport convert MODEL NEW.keras --to keras`"
 
 
 @dataclass(frozen=True, slots=True)

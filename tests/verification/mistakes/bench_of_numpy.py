@@ -28,6 +28,7 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
     "stem/kernel": (3, 3, 3, 5),
     "grouped/kernel": (3, 3, 2, 2 * GROUPS),
     "tall/kernel": (3, 1, 2, 2),
+    "single/kernel": (3, 3, 1, 1),
 }
 FEEDING = {
     "one": ("one/kernel", *(f"one_bn/{vector}" for vector in VECTORS), "one_bn"),

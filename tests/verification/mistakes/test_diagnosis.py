@@ -151,6 +151,9 @@ class Wrong:
         self.manifest = reader.manifest
         self.read = values.__getitem__
 
+    def pieces(self, name: str) -> Iterator[memoryview]:
+        yield memoryview(np.ascontiguousarray(self.read(name))).cast("B")
+
 
 def forward_result() -> ForwardResult:
     point = EndPointDifference("logits", 64, 1.0, 1.0, 1.0)

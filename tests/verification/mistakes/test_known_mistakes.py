@@ -184,13 +184,9 @@ def test_values_are_rounded(bench: Any, dtype: str) -> None:
 def test_a_fold_that_left_the_epsilon(bench: Any) -> None:
     shift = 1e-5 - 1.001e-5
     assert mistakes(bench, "scale-without-epsilon") == []
-    bench.pair.plan = SimpleNamespace(
-        moves=[
-            SimpleNamespace(
-                adjustments=(Adjustment("scale_into_gamma", ("s",)), Adjustment("shift_epsilon", value=shift))
-            )
-        ]
-    )
+    folded = (Adjustment("scale_into_gamma", ("s",)), Adjustment("shift_epsilon", value=shift))
+    other = (Adjustment("add_background", axis=0, value=-99.0),)
+    bench.pair.plan = SimpleNamespace(moves=[SimpleNamespace(adjustments=each) for each in (folded, other)])
     mistake = only(mistakes(bench, "scale-without-epsilon"))
     change = made(bench, mistake)
     name = "one_bn/moving_variance"
