@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -388,9 +387,7 @@ def write_errors(path: str) -> Iterator[None]:
     except ResportError:
         raise
     except OSError as error:
-        # HDF5 gives the system's number in its text alone.
-        found = re.search(r"errno = (\d+)", str(error))
-        number = error.errno or (int(found.group(1)) if found else None)
+        number = error.errno
         reason = os.strerror(number) if number else str(error)
         hint = "free some space, or give a target on another disk" if number in (errno.ENOSPC, errno.EDQUOT) else None
         raise TargetWriteError(f"`{path}` cannot be written: {reason[:1].lower()}{reason[1:]}", hint=hint) from error

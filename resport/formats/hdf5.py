@@ -25,6 +25,7 @@ from resport.formats.source import regular_file_size
 HDF5_MAX_ATTRIBUTE_BYTES = 64512
 HDF5_MAX_COMPONENTS = 256
 """Of the path of an object; a file can make a path as long as it likes by leading it in a circle."""
+FEW_COMPONENTS = 4
 
 
 def has_signature(head: bytes, path: str) -> bool:
@@ -77,6 +78,8 @@ def follow(group: Group, name: str, path: str) -> Node:
         raise FormatError(f"{quoted(name)} in `{path}` is no path of an object", path=path)
     current: Node = group
     with hdf5_errors(path, shown(group, name)):
+        # Thousands of names that lead through a circle again and again are the work of as many members.
+        group.file.source.count_parts(len(components) // FEW_COMPONENTS)
         for component in components:
             if not isinstance(current, Group) or component not in current:
                 raise FormatError(f"{shown(group, name)} is missing in `{path}`", path=path)

@@ -37,11 +37,6 @@ HDF5_BOMB_EXPANSION = 100
 HDF5_MAX_EMPTY = 1 << 48
 DTYPE_ATTRIBUTE = "dtype"
 
-# Those that HDF5 can describe by itself.
-_NATIVE = frozenset(
-    "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64 complex128".split()
-)
-
 
 def dataset_spec(dataset: Dataset, name: str, path: str) -> TensorSpec:
     """The spec of a dataset, whose size is checked against the file.
@@ -163,9 +158,3 @@ def dataset_pieces(dataset: Dataset, spec: TensorSpec, path: str) -> Iterator[Bu
 def _located_pieces(pieces: Iterator[Buffer], dataset: Dataset, path: str) -> Iterator[Buffer]:
     with hdf5_errors(path, shown(dataset)):
         yield from pieces
-
-
-def stored_view(array: np.ndarray, dtype: str) -> np.ndarray:
-    """An array with its elements as HDF5 has them: those of types that HDF5 lacks are opaque."""
-    is_native = (BY_NAME[dtype].numpy or dtype) in _NATIVE
-    return array if is_native else array.view(f"V{array.dtype.itemsize}")

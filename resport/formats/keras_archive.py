@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, ClassVar
 
 from resport.errors import ChecksumError, FormatError, OptionError
-from resport.formats.atomic import remove_file
 from resport.formats.base import Buffer
 from resport.formats.damage import located, quoted
 from resport.formats.file_window import FileWindow
 from resport.formats.keras_config import CONFIG_MAX_BYTES, LayerConfig, find_layers, parse_config, to_snake_case
 from resport.formats.keras_layers import LAYER_VARIABLES, split_name
 from resport.formats.keras_weights import KerasWeightsReader, KerasWeightsWriter
+from resport.formats.positioned import pieces_at
 from resport.formats.source import regular_file_size
 from resport.formats.zip_directory import ZIP_STORED, ZipMember, encode_directory, encode_local, read_directory
 from resport.formats.zip_member import MEMBER_CHUNK_BYTES, check_readable, inflate
@@ -243,14 +243,30 @@ class KerasArchiveWriter(KerasWeightsWriter):
     def _layer_name(self, layer: str) -> str:
         return self._described[layer].name
 
-    def _create(self) -> str:
-        # The weights alone, which become a member of the archive when they are finished.
-        return self.staging.create()
+    def _lay_out(self) -> bytes:
+        head = super()._lay_out()
+        texts = {ARCHIVE_METADATA: _WRITTEN_METADATA, ARCHIVE_CONFIG: self._config.encode()}
+        front, self._members = b"", []
+        for name, text in texts.items():
+            member = ZipMember(name, ZIP_STORED, zlib.crc32(text), len(text), len(text), len(front))
+            front += encode_local(member) + text
+            self._members.append(member)
+        weights = ZipMember(ARCHIVE_WEIGHTS, ZIP_STORED, 0, self._end, self._end, len(front))
+        # Its checksum is known in the end.
+        front += encode_local(weights)
+        self._weights = replace(weights, data_offset=len(front))
+        self._offsets = {name: len(front) + offset for name, offset in self._offsets.items()}
+        self._end += len(front)
+        return front + head
 
     def _finish(self) -> None:
+        crc = 0
+        for piece in pieces_at(self._handle, self._weights.data_offset, self._weights.size_bytes):
+            crc = zlib.crc32(piece, crc)
+        weights = replace(self._weights, crc32=crc)
+        self._write_at(encode_local(weights), weights.offset)
+        self._write_at(encode_directory([*self._members, weights], self._end, b""), self._end)
         super()._finish()
-        _write_archive(self.staging.create(self.path), self._config.encode(), self._temporary)
-        remove_file(self._temporary)
 
 
 def _described_layers(config: str, specs: list[TensorSpec], path: str) -> dict[str, LayerConfig]:
@@ -273,32 +289,3 @@ def _described_layers(config: str, specs: list[TensorSpec], path: str) -> dict[s
 
 def _some(names: list[str]) -> str:
     return ", ".join(map(quoted, sorted(names)[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-
-def _write_archive(path: str, config: bytes, weights: str) -> None:
-    """Write the three members, and the directory behind them."""
-    with Path(path).open("r+b") as archive:
-        members = [
-            _append(archive, ARCHIVE_METADATA, [_WRITTEN_METADATA], len(_WRITTEN_METADATA)),
-            _append(archive, ARCHIVE_CONFIG, [config], len(config)),
-        ]
-        with Path(weights).open("rb") as source:
-            chunks = iter(lambda: source.read(MEMBER_CHUNK_BYTES), b"")
-            members.append(_append(archive, ARCHIVE_WEIGHTS, chunks, os.fstat(source.fileno()).st_size))
-        archive.write(encode_directory(members, archive.tell(), b""))
-
-
-def _append(archive: IO[bytes], name: str, chunks: Iterable[bytes], size: int) -> ZipMember:
-    """Write a member at the end; its header again when its checksum is known."""
-    member = ZipMember(name, ZIP_STORED, 0, size, size, archive.tell())
-    archive.write(encode_local(member))
-    crc = 0
-    for chunk in chunks:
-        crc = zlib.crc32(chunk, crc)
-        archive.write(chunk)
-    end = archive.tell()
-    member = replace(member, crc32=crc)
-    archive.seek(member.offset)
-    archive.write(encode_local(member))
-    archive.seek(end)
-    return member

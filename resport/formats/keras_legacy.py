@@ -32,8 +32,9 @@ from resport.formats.hdf5 import (
     text_attribute,
 )
 from resport.formats.hdf5_checkpoint import Found, HDF5Reader
+from resport.formats.hdf5_encoding.tree import NewGroup
 from resport.formats.hdf5_file.objects import Dataset, Group, HDF5File
-from resport.formats.hdf5_writer import HDF5Writer, create_dataset, text_problem, values_offset, write_texts
+from resport.formats.hdf5_writer import HDF5Writer, name_list, text_problem, type_attribute
 from resport.formats.keras_config import LayerConfig, find_layers, parse_config
 from resport.formats.keras_era import (
     DEVIATION_WORD,
@@ -57,7 +58,6 @@ from resport.formats.keras_layers import group_by_layer, split_name
 from resport.tensors import Manifest, TensorSpec
 
 if TYPE_CHECKING:
-    import h5py
     import numpy as np
 
 LEGACY_LAYER_NAMES = "layer_names"
@@ -342,20 +342,19 @@ class KerasLegacyWriter(HDF5Writer):
             problems += [f"{quoted(name)} would have to lie inside of {quoted(other)}" for other in outer if other]
         return problems
 
-    def _lay_out(self, file: h5py.File) -> dict[str, int]:
-        offsets: dict[str, int] = {}
+    def _describe(self) -> NewGroup:
         layers = group_by_layer(list(self.manifest))
-        write_texts(file, LEGACY_LAYER_NAMES, list(layers))
-        file.attrs["backend"] = LEGACY_BACKEND.encode()
-        file.attrs["keras_version"] = LEGACY_KERAS_VERSION.encode()
+        root = NewGroup(attributes=name_list(LEGACY_LAYER_NAMES, list(layers)))
+        root.attributes["backend"] = LEGACY_BACKEND.encode()
+        root.attributes["keras_version"] = LEGACY_KERAS_VERSION.encode()
         for layer, names in layers.items():
-            group = file.require_group(layer)
-            write_texts(group, LEGACY_WEIGHT_NAMES, [f"{name}:0" for name in names])
+            group = root.group(layer)
+            group.attributes.update(name_list(LEGACY_WEIGHT_NAMES, [f"{name}:0" for name in names]))
             for name in names:
-                offsets[name] = values_offset(create_dataset(group, f"{name}:0", self.manifest[name]))
+                group.add_dataset(f"{name}:0", self.manifest[name], type_attribute(self.manifest[name]))
         if LEGACY_TOP_LEVEL_GROUP not in layers:
-            write_texts(file.require_group(LEGACY_TOP_LEVEL_GROUP), LEGACY_WEIGHT_NAMES, [])
-        return offsets
+            root.group(LEGACY_TOP_LEVEL_GROUP).attributes.update(name_list(LEGACY_WEIGHT_NAMES, []))
+        return root
 
 
 def _place(name: str) -> str:

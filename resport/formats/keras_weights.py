@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from resport.errors import FormatError, OptionError
 from resport.formats.damage import quoted
@@ -29,15 +29,9 @@ from resport.formats.hdf5 import (
     text_attribute,
 )
 from resport.formats.hdf5_checkpoint import Found, HDF5Reader
+from resport.formats.hdf5_encoding.tree import NewGroup
 from resport.formats.hdf5_file.objects import Dataset, Group, HDF5File, Node
-from resport.formats.hdf5_writer import (
-    HDF5Writer,
-    create_dataset,
-    create_group,
-    text_problem,
-    values_offset,
-    write_text,
-)
+from resport.formats.hdf5_writer import HDF5Writer, text_problem, type_attribute
 from resport.formats.keras_layers import (
     LAYER_VARIABLES,
     UNKNOWN_CLASS,
@@ -47,9 +41,6 @@ from resport.formats.keras_layers import (
     variable_names,
 )
 from resport.tensors import Manifest, TensorSpec
-
-if TYPE_CHECKING:
-    import h5py
 
 WEIGHTS_VARIABLES_GROUP = "vars"
 # Keras 3, and the releases of Keras 2 that wrote this layout first.
@@ -278,21 +269,21 @@ class KerasWeightsWriter(HDF5Writer):
         named = ((name, text_problem(name)) for name in manifest)
         return [*super().problems(manifest), *(f"{quoted(name)} {problem}" for name, problem in named if problem)]
 
-    def _lay_out(self, file: h5py.File) -> dict[str, int]:
-        create_group(file, WEIGHTS_VARIABLES_GROUP)
-        offsets: dict[str, int] = {}
+    def _describe(self) -> NewGroup:
+        root = NewGroup()
+        root.group(WEIGHTS_VARIABLES_GROUP)
         layers = group_by_layer(list(self.manifest))
-        groups = self._layer_places(layers)
+        places = self._layer_places(layers)
         for layer, names in layers.items():
-            group = create_group(file, f"{groups[layer]}/{WEIGHTS_VARIABLES_GROUP}")
-            write_text(group.id, WEIGHTS_NAME_ATTRIBUTE, self._layer_name(layer))
-            expected = variable_names(_class_and_number(split_name(groups[layer])[1])[0], len(names))
+            group = root.group(f"{places[layer]}/{WEIGHTS_VARIABLES_GROUP}")
+            group.attributes[WEIGHTS_NAME_ATTRIBUTE] = self._layer_name(layer)
+            expected = variable_names(_class_and_number(split_name(places[layer])[1])[0], len(names))
             for position, name in enumerate(names):
-                dataset = create_dataset(group, str(position), self.manifest[name])
+                attributes = type_attribute(self.manifest[name])
                 if name != f"{layer}/{expected[position]}":
-                    write_text(dataset, WEIGHTS_NAME_ATTRIBUTE, name)
-                offsets[name] = values_offset(dataset)
-        return offsets
+                    attributes[WEIGHTS_NAME_ATTRIBUTE] = name
+                group.add_dataset(str(position), self.manifest[name], attributes)
+        return root
 
     def _layer_name(self, layer: str) -> str:
         """What the group of a layer calls it."""

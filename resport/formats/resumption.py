@@ -12,14 +12,15 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from resport.errors import FormatError, OptionError, ResportError, TargetWriteError
 from resport.formats.base import Writer, write_errors
 from resport.formats.journal import Noted, begin_journal, continue_journal, read_journal
 from resport.formats.registry import format_of_target, open_writer
-from resport.formats.staging import Staging, is_at, open_folder, staging_folders, try_lock
+from resport.formats.staging import Staging, is_at, open_folder, remove_orphans, staging_folders, try_lock
 from resport.tensors import TensorSpec
 
 GO_ON = "run the same command again to go on from there"
@@ -122,6 +123,8 @@ def _dead_folders(target: str, opened: ExitStack) -> Iterator[tuple[str, int]]:
                 hint="wait until it ends, or stop it",
             )
         if is_locked and is_at(lock, path):
+            with suppress(OSError):
+                remove_orphans(Path(path).parent, lock)
             yield path, lock
 
 

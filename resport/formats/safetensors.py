@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
 from resport.dtypes import BY_NAME, BY_SAFETENSORS, to_numpy
 from resport.errors import FormatError
-from resport.formats.base import Buffer, Reader, write_errors
+from resport.formats.base import Buffer, Reader
 from resport.formats.json_text import parse_json
 from resport.formats.positioned import pieces_at, read_at
 from resport.formats.registry import SAFETENSORS_MAX_HEADER_BYTES
-from resport.formats.single_file import SingleFileWriter
+from resport.formats.single_file import PlacedFileWriter
 from resport.formats.source import read_head, refuse_foreign, regular_file_size
 from resport.tensors import Manifest, TensorSpec
 
@@ -99,7 +99,7 @@ class SafetensorsReader(Reader):
         self._file.close()
 
 
-class SafetensorsWriter(SingleFileWriter):
+class SafetensorsWriter(PlacedFileWriter):
     """A new safetensors file.
 
     Args:
@@ -124,9 +124,6 @@ class SafetensorsWriter(SingleFileWriter):
     def _n_bytes(self, head: bytes) -> int:
         return len(head) + self.manifest.nbytes
 
-    def _staged_pieces(self, spec: TensorSpec) -> Iterator[Buffer]:
-        return pieces_at(self._handle, self._offsets[spec.name], spec.nbytes)
-
     @classmethod
     def problems(cls, manifest: Manifest) -> list[str]:
         problems = super().problems(manifest)
@@ -136,19 +133,6 @@ class SafetensorsWriter(SingleFileWriter):
             elif not is_unicode(name):
                 problems.append(f"{name!r} is not valid Unicode text")
         return problems
-
-    def amend_metadata(self, key: str, text: str) -> None:
-        super().amend_metadata(key, text)
-        with write_errors(self.path):
-            self._write_at(self._lay_out(), 0)
-
-    def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
-        import numpy as np
-
-        self._write_at(array.reshape(-1).view(np.uint8).data, self._offsets[spec.name])
-
-    def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
-        self._write_pieces_at(self._handle, pieces, self._offsets[spec.name])
 
 
 def _read_header(handle: int, size: int, path: str) -> tuple[dict[str, Any], int]:

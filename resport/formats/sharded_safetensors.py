@@ -13,6 +13,7 @@ loaders prefer, an index, and shards of another number.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -49,6 +50,8 @@ MAX_OPEN_SHARDS = 64
 """Shards that a reader keeps open; those after them are opened for each tensor."""
 MAX_WRITTEN_SHARDS = 512
 """Each shard is open while the checkpoint is written, and systems allow a process about a thousand files."""
+
+_SHOWN_SHARDS = 10
 
 
 class ShardedSafetensorsReader(Reader):
@@ -145,9 +148,12 @@ class ShardedSafetensorsReader(Reader):
 
     def _notes(self, given: str, total_size: object) -> list[str]:
         notes = [] if given == self.path else [f"`{given}` belongs to the checkpoint `{self.path}`, which was taken"]
-        for shard in sorted(self._missing):
-            n_tensors = sum(its_shard == shard for its_shard in self._shard_of.values())
-            notes.append(f"`{shard}` is missing, and its {n_tensors} tensors are not listed")
+        n_tensors = Counter(self._shard_of.values())
+        missing = sorted(self._missing)
+        for shard in missing[:_SHOWN_SHARDS]:
+            notes.append(f"`{shard}` is missing, and its {n_tensors[shard]} tensors are not listed")
+        if len(missing) > _SHOWN_SHARDS:
+            notes.append(f"{len(missing) - _SHOWN_SHARDS} more shards are missing")
         if isinstance(total_size, int) and total_size != self.manifest.nbytes and not self._missing:
             notes.append(f"`{self.path}` says {total_size} bytes in all, its shards hold {self.manifest.nbytes}")
         return notes

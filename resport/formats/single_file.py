@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from resport.formats.base import Writer
-from resport.formats.positioned import write_at
+from resport.formats.base import Buffer, Writer, write_errors
+from resport.formats.positioned import pieces_at, write_at
 from resport.formats.staging import Staging
 from resport.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class SingleFileWriter(Writer):
@@ -67,3 +71,26 @@ class SingleFileWriter(Writer):
         if self._handle >= 0:
             handle, self._handle = self._handle, -1
             os.close(handle)
+
+
+class PlacedFileWriter(SingleFileWriter):
+    """A new file in which a head tells all, and the values behind it are nothing but their bytes."""
+
+    _offsets: Mapping[str, int]
+    """Where in the file each tensor begins, when it is laid out."""
+
+    def _staged_pieces(self, spec: TensorSpec) -> Iterator[Buffer]:
+        return pieces_at(self._handle, self._offsets[spec.name], spec.nbytes)
+
+    def amend_metadata(self, key: str, text: str) -> None:
+        super().amend_metadata(key, text)
+        with write_errors(self.path):
+            self._write_at(self._lay_out(), 0)
+
+    def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
+        import numpy as np
+
+        self._write_at(array.reshape(-1).view(np.uint8).data, self._offsets[spec.name])
+
+    def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
+        self._write_pieces_at(self._handle, pieces, self._offsets[spec.name])

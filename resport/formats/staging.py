@@ -89,7 +89,7 @@ class Staging:
                 if not is_at(lock, self.path):
                     # It has its place.
                     return
-                _remove_orphans(Path(self.path).parent, lock)
+                remove_orphans(Path(self.path).parent, lock)
                 _remove_folder(self.path, lock)
 
     def leave(self) -> None:
@@ -97,7 +97,8 @@ class Staging:
         if self.is_left:
             lock = self._end()
             if lock >= 0:
-                os.close(lock)
+                with contextlib.suppress(OSError), _closing(lock):
+                    remove_orphans(Path(self.path).parent, lock)
         else:
             self.remove()
 
@@ -109,7 +110,8 @@ class Staging:
     def _end(self) -> int:
         """The lock, which is no longer this run's; -1 where it was not before."""
         if self.journal is not None:
-            self.journal.close()
+            with contextlib.suppress(OSError):
+                self.journal.close()
         lock, self._lock = self._lock, -1
         return lock
 
@@ -130,7 +132,7 @@ def remove_dead(target: str) -> None:
         with contextlib.suppress(OSError):
             with _closing(open_folder(path)) as lock:
                 if try_lock(lock):
-                    _remove_orphans(Path(path).parent, lock)
+                    remove_orphans(Path(path).parent, lock)
                     _remove_folder(path, lock)
 
 
@@ -229,7 +231,7 @@ def _remove_folder(path: str, handle: int) -> None:
         Path(path).rmdir()
 
 
-def _remove_orphans(folder: Path, handle: int) -> None:
+def remove_orphans(folder: Path, handle: int) -> None:
     """Remove the files beside a staging folder that are links to files in it, if an index is still in it."""
     names = os.listdir(handle)
     if not any(name.endswith(INDEX_ENDINGS) for name in names):

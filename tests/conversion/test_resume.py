@@ -23,7 +23,7 @@ from resport.cli.main import main
 from resport.conversion import ConversionReport
 from resport.conversion.stream import carry_out
 from resport.errors import FormatError, OptionError, TargetExistsError, TargetWriteError
-from resport.formats.journal import JOURNAL_NAME, read_journal
+from resport.formats.journal import JOURNAL_NAME, Journal, read_journal
 from resport.formats.json_text import JSON_MAX_BYTES
 from resport.formats.resumption import GO_ON, journalled_writer
 from resport.formats.staging import Staging, staging_folders
@@ -711,3 +711,46 @@ def test_any_journal(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> N
     assert data[: noted.n_bytes].endswith(b"\n")
     assert data[: noted.n_bytes].count(b"\n") >= len(noted.written) + 1
     assert all(type(name) is str and type(crc) is int for name, crc in noted.written.items())
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m"])
+def test_an_old_target_is_whole_until_the_new_one_is(tmp_path: Path, source: Path, name: str) -> None:
+    """Killed anywhere, and killed again when it is gone on with: staged bytes that have a place already stay as they are."""
+    options, old, new = TARGETS[name], tmp_path / "old.npz", {n: array.tobytes() for n, array in VALUES.items()}
+    np.savez(old, **{name: -array for name, array in VALUES.items()})
+    before = {name: (-array).tobytes() for name, array in VALUES.items()}
+    expected = whole(source, tmp_path / "whole", name, **options)
+    target = new_folder(tmp_path / "out") / name
+    readable = target.with_name(f"{name}.index.json") if "max_shard_size" in options else target
+    hashes = {hashlib.sha256(file.read_bytes()).hexdigest() for file in (old, source)}
+    resumed, status = set(), -1
+
+    def work() -> ConversionReport:
+        return resport.convert(source, target, resume=True, force=True, **options)
+
+    for step in range(30, 1000, 3):
+        resport.convert(old, target, force=True, **options)
+        status = faults.killed_at(step, work)
+        first = faults.load(readable)
+        faults.killed_at(14 + step % 5, work)
+        second = faults.load(readable)
+        assert (first, second) in ((before, before), (before, new), (new, new)), step
+        # Heads are written anew, without the sha256 of the source at first: never those of what is there.
+        with resport.open_reader(readable) as reader:
+            assert json.loads(reader.metadata["resport"])["source"]["sha256"] in hashes
+        resumed.add(go_on(source, target, expected, force=True, **options).n_resumed)
+        if status == 0:
+            break
+    assert status == 0 and {0, 5} <= resumed
+
+
+def test_closing_a_journal_in_vain_is_no_failure(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Journal.close
+
+    def fail(self: Journal) -> None:
+        close(self)
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(Journal, "close", fail)
+    resport.convert(source, new_folder(tmp_path / "out") / "m")
+    assert content(tmp_path / "out").keys() == {"m.index", "m.data-00000-of-00001"}

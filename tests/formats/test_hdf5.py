@@ -20,8 +20,10 @@ from resport.formats.hdf5 import (
     read_texts,
     text_attribute,
 )
+from resport.formats.hdf5_encoding.file import encode_file
+from resport.formats.hdf5_encoding.tree import NewGroup
 from resport.formats.hdf5_file.superblock import HDF5_SIGNATURE
-from resport.formats.hdf5_writer import write_texts
+from resport.formats.hdf5_writer import name_list
 from resport.formats.keras_legacy import KerasLegacyReader, KerasLegacyWriter
 from resport.formats.source import read_head
 from resport.tensors import TensorSpec
@@ -388,8 +390,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 def test_lists_of_names_are_split_as_keras_splits_them(tmp_path: Path, n_names: int) -> None:
     names = [f"layer_{number:04d}" for number in range(n_names)]
     path = str(tmp_path / "m.h5")
-    with h5py.File(path, "w") as file:
-        write_texts(file, "names", names)
+    Path(path).write_bytes(encode_file(NewGroup(attributes=name_list("names", names))).head)
     with h5py.File(path) as file:
         n_bytes = n_names * 10 + (n_names > 10_000) * n_names
         n_parts = -(-n_bytes // HDF5_MAX_ATTRIBUTE_BYTES)

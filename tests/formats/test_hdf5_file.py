@@ -401,6 +401,7 @@ def test_old_layouts(version: int) -> None:
         (bytes([1, 0, 0, 0]) + number(0), b""),
         (bytes([2, 0, 0, 1]) + number(2) + b"ab", b"ab"),
         (bytes([2, 0, 0, 1]) + b"\xff\xff\xff\xff", b""),
+        (bytes([2, 0, 0, 1]) + b"\0\0\0\x80", b""),
         (bytes([2, 0, 0, 0]), b""),
         (bytes([3, 0x20]) + number(2) + b"ab", b"ab"),
         (bytes([3, 0x10]), b""),

@@ -475,6 +475,16 @@ def test_a_path_that_leads_in_a_circle_has_an_end(tmp_path: Path) -> None:
             follow(file, "x/" * 30_000 + "x", str(path))
 
 
+def test_names_that_lead_through_a_circle_are_counted(tmp_path: Path) -> None:
+    """Each takes hundreds of steps: thousands of them would be the work of minutes."""
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = file["/"]
+    with open_file(str(path)) as file, pytest.raises(FormatError, match="too much"):
+        for _ in range(8000):
+            follow(file, "x/" * 200 + "x", str(path))
+
+
 def test_structures_that_refer_to_one_place_over_and_over(tmp_path: Path) -> None:
     """Thousands of small groups, each of which lists the same large heap."""
     heap_bytes = 1 << 18

@@ -89,6 +89,20 @@ def test_a_disk_that_fails_is_one_error(
             take(reader, tensor, whole=whole)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - {"frozen-graph", "saved-model"}))
+def test_a_file_that_is_cut_while_it_is_open_is_one_error(tmp_path: Path, name: str, whole: bool) -> None:
+    path = SAMPLES[name].write(tmp_path)
+    with open_reader(path) as reader:
+        for file in SAMPLES[name].files:
+            os.truncate(tmp_path / file, 0)
+        for tensor, spec in reader.manifest.items():
+            if whole or spec.dtype != "string":
+                with pytest.raises(FormatError) as caught:
+                    take(reader, tensor, whole=whole)
+                assert not fault_of(caught.value, str(path))
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_the_sample_is_sound(tmp_path: Path, name: str) -> None:
     path = SAMPLES[name].write(tmp_path)

@@ -244,6 +244,27 @@ def test_importing_formats_imports_nothing_heavy() -> None:
     assert set(resport.formats.__all__) == exported
 
 
+MOVE = """
+import sys
+from resport.formats import open_reader, open_writer
+from resport.tensors import TensorSpec
+for name in ("m.safetensors", "m.h5", "m.weights.h5"):
+    with open_writer(name, [TensorSpec("dense/kernel", (3, 2), "float32")], metadata={"a": "xyz"}) as writer:
+        writer.write_pieces("dense/kernel", [b"0123456789", b"abcdefghijklmn"])
+        writer.amend_metadata("a", "uvw")
+    with open_reader(name) as reader:
+        assert b"".join(bytes(piece) for piece in reader.pieces("dense/kernel")) == b"0123456789abcdefghijklmn"
+        assert reader.metadata["a"] == "uvw"
+print(sorted({"numpy", "h5py", "ml_dtypes", "tensorflow"} & set(sys.modules)))
+"""
+
+
+def test_moving_pieces_imports_nothing_heavy(tmp_path: Path, root: Path) -> None:
+    options = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(root)}}
+    run = subprocess.run([sys.executable, "-c", MOVE], capture_output=True, text=True, check=True, **options)
+    assert run.stdout.strip() == "[]"
+
+
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 
 

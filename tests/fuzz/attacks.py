@@ -149,6 +149,13 @@ def safetensors_shard_that_is_a_fifo(folder: Path) -> Path:
     return put(folder / "m.safetensors.index.json", b'{"weight_map": {"a": "m-00001-of-00001.safetensors"}}')
 
 
+@harmless
+def safetensors_index_of_countless_shards(folder: Path) -> Path:
+    """All of them missing, which is noted in time."""
+    shards = {str(number): f"m-{number % 4999 + 1:05}-of-04999.safetensors" for number in range(50_000)}
+    return put(folder / "m.safetensors.index.json", json.dumps({"weight_map": shards}).encode())
+
+
 # zip files
 
 

@@ -9,6 +9,8 @@ import pytest
 
 import resport
 from resport.errors import FormatError
+from resport.tensors import Manifest, TensorSpec
+from resport.verification.comparison import _differences
 from tests.tiny import write_values
 
 
@@ -38,6 +40,33 @@ def test_every_kind_of_difference(tmp_path: Path) -> None:
         "dtype": "dtype",
     }
     assert report.to_dict()["differences"][0]["max_abs_diff"] == 2.0
+
+
+def test_what_only_one_has_is_a_difference(tmp_path: Path) -> None:
+    less = write_values(tmp_path / "less.safetensors", {"x": np.ones(2)})
+    more = write_values(tmp_path / "more.safetensors", {"x": np.ones(2), "y": np.ones(2)})
+    for one, other in ((less, more), (more, less)):
+        report = resport.diff(one, other)
+        assert report.verdict == "different" and report.n_equal == 1 and report.differences == ()
+
+
+class Texts:
+    """A reader of one tensor of strings."""
+
+    manifest = Manifest([TensorSpec("labels", (1,), "string")])
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+    def read(self, name: str) -> np.ndarray:
+        return np.array([self.text], object)
+
+
+def test_texts_are_compared_as_texts() -> None:
+    def kinds(one: bytes, other: bytes) -> list[str]:
+        return [each.kind for each in _differences(Texts(one), Texts(other), ["labels"])]  # type: ignore[arg-type]
+
+    assert kinds(b"cat", b"cat") == [] and kinds(b"cat", b"dog") == ["values"]
 
 
 def test_nothing_shared_is_not_equal(tmp_path: Path) -> None:

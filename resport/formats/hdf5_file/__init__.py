@@ -1,7 +1,7 @@
 """HDF5 read without the HDF5 library: the part of the format that files of weights are made of.
 
-The library can be brought down by a crafted file, and takes the process with it. So it never sees a byte that it has
-not written itself: what is read is parsed here, in Python, and every number is held against the file before it is used.
+The library can be brought down by a crafted file, and takes the process with it. So it is not used: what is read is
+parsed here, in Python, and every number is held against the file before it is used.
 
     file_bytes       bytes by address, and the numbers in them
     superblock       where the file begins and how wide its addresses are

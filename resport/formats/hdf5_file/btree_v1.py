@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from resport.formats.hdf5_file.file_bytes import Cursor, FileBytes
 
 GROUP_NODE, CHUNK_NODE = 0, 1
+TREE_MAGIC = b"TREE"
 
 
 def leaf_entries(source: FileBytes, root: int, kind: int, key_bytes: int, what: str) -> Iterator[tuple[Cursor, int]]:
@@ -49,6 +50,6 @@ def _read_node(source: FileBytes, address: int, kind: int, key_bytes: int, what:
     head_bytes = 8 + 2 * source.address_bytes
     head = source.cursor(address, head_bytes, what)
     magic, found, level, count = head.take(4), head.uint(1), head.uint(1), head.uint(2)
-    if magic != b"TREE" or found != kind:
+    if magic != TREE_MAGIC or found != kind:
         raise head.damaged("has a node that is something else", expected=f"TREE of kind {kind}", got=repr(magic))
     return level, source.cursor(address + head_bytes, count * (key_bytes + source.address_bytes) + key_bytes, what)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from resport.formats.hdf5_file.file_bytes import Cursor
 
 MAX_RANK = 32
-_HAS_MAXIMUM, _HAS_PERMUTATION = 1, 2
+HAS_MAXIMUM, _HAS_PERMUTATION = 1, 2
 _NULL = 2
 
 
@@ -46,7 +46,7 @@ def parse_dataspace(cursor: Cursor) -> Dataspace:
         raise cursor.damaged("is damaged", expected=f"at most {MAX_RANK} axes", got=f"{rank} axes of kind {kind}")
     shape = tuple(cursor.length() for _ in range(rank))
     maximum: tuple[int | None, ...] = shape
-    if flags & _HAS_MAXIMUM:
+    if flags & HAS_MAXIMUM:
         unlimited = (1 << 8 * cursor.source.length_bytes) - 1
         maximum = tuple(None if axis == unlimited else axis for axis in (cursor.length() for _ in range(rank)))
         if any(most is not None and axis > most for axis, most in zip(shape, maximum, strict=True)):

@@ -16,7 +16,7 @@ OPAQUE, TEXT, TEXT_REFERENCE = "opaque", "text", "text of variable length"
 
 MAX_ELEMENT_BYTES = 1 << 30
 
-_INTEGER, _FLOAT, _STRING, _OPAQUE, _COMPOUND, _ENUM, _VLEN = 0, 1, 3, 5, 6, 8, 9
+INTEGER_CLASS, FLOAT_CLASS, STRING_CLASS, OPAQUE_CLASS, COMPOUND_CLASS, ENUM_CLASS, VLEN_CLASS = 0, 1, 3, 5, 6, 8, 9
 _SHOWN = {
     2: "times",
     4: "bit fields",
@@ -28,13 +28,13 @@ _SHOWN = {
     11: "complex numbers of HDF5 2",
 }
 # Precision; place of the sign; place and width of the exponent, and of the mantissa; what is added to the exponent.
-_FLOATS: dict[tuple[int, ...], str] = {
+FLOATS: dict[tuple[int, ...], str] = {
     (16, 15, 10, 5, 0, 10, 15): "float16",
     (16, 15, 7, 8, 0, 7, 127): "bfloat16",
     (32, 31, 23, 8, 0, 23, 127): "float32",
     (64, 63, 52, 11, 0, 52, 1023): "float64",
 }
-_TRUTH_VALUES = {b"FALSE": 0, b"TRUE": 1}
+TRUTH_VALUES = {b"FALSE": 0, b"TRUE": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +65,23 @@ def parse_datatype(cursor: Cursor) -> Datatype:
     kind, version = cursor.uint(1), 0
     kind, version = kind & 0x0F, kind >> 4
     bits, size = cursor.uint(3), cursor.uint(4)
-    if not 1 <= version <= 5 or kind not in {*_SHOWN, _INTEGER, _FLOAT, _STRING, _OPAQUE}:
+    if not 1 <= version <= 5 or kind not in {*_SHOWN, INTEGER_CLASS, FLOAT_CLASS, STRING_CLASS, OPAQUE_CLASS}:
         raise cursor.damaged("is unknown", got=f"class {kind} of version {version}")
     if not 0 < size <= MAX_ELEMENT_BYTES:
         raise cursor.damaged("has elements of an impossible size", expected=f"1 to {MAX_ELEMENT_BYTES} bytes", got=size)
-    if kind == _INTEGER:
+    if kind == INTEGER_CLASS:
         return _integer(cursor, bits, size)
-    if kind == _FLOAT:
+    if kind == FLOAT_CLASS:
         return _float(cursor, bits, size)
-    if kind == _STRING:
+    if kind == STRING_CLASS:
         return Datatype(TEXT, size, f"texts of {size} bytes", padding=bits & 0x0F)
-    if kind == _OPAQUE:
+    if kind == OPAQUE_CLASS:
         return _opaque(cursor, bits, size)
-    if kind == _COMPOUND:
+    if kind == COMPOUND_CLASS:
         return _compound(cursor, version, bits & 0xFFFF, size)
-    if kind == _ENUM:
+    if kind == ENUM_CLASS:
         return _enumeration(cursor, version, bits & 0xFFFF, size)
-    if kind == _VLEN and bits & 0x0F == 1:
+    if kind == VLEN_CLASS and bits & 0x0F == 1:
         if size != 8 + cursor.source.address_bytes:
             raise cursor.damaged("has texts of another size", expected=8 + cursor.source.address_bytes, got=size)
         return Datatype(TEXT_REFERENCE, size, "texts of variable length", padding=0)
@@ -102,7 +102,7 @@ def _float(cursor: Cursor, bits: int, size: int) -> Datatype:
     bias = cursor.uint(4)
     # Big-endian without the order of the VAX, and a mantissa whose first bit is left out.
     is_plain = offset == 0 and precision == 8 * size and not bits & 0x40 and bits >> 4 & 3 == 2
-    name = _FLOATS.get((precision, bits >> 8 & 0xFF, *fields, bias), "") if is_plain else ""
+    name = FLOATS.get((precision, bits >> 8 & 0xFF, *fields, bias), "") if is_plain else ""
     return Datatype(name, size, name or f"floats of {precision} bits in {size} bytes", bool(bits & 1))
 
 
@@ -117,38 +117,38 @@ def _opaque(cursor: Cursor, bits: int, size: int) -> Datatype:
 def _compound(cursor: Cursor, version: int, n_members: int, size: int) -> Datatype:
     """Pairs of two floats called ``r`` and ``i``; every other record is only named."""
     if n_members != 2:
-        return Datatype("", size, _SHOWN[_COMPOUND])
+        return Datatype("", size, _SHOWN[COMPOUND_CLASS])
     members = []
     for _ in range(n_members):
         name = _padded_text(cursor, version)
         offset = cursor.uint(4 if version < 3 else (size.bit_length() + 7) // 8)
         if version == 1 and cursor.take(28)[0]:
-            return Datatype("", size, _SHOWN[_COMPOUND])
+            return Datatype("", size, _SHOWN[COMPOUND_CLASS])
         head = Cursor(cursor.source, cursor.data, cursor.address, cursor.what)
         head.position = cursor.position
-        if head.uint(1) & 0x0F != _FLOAT:
-            return Datatype("", size, _SHOWN[_COMPOUND])
+        if head.uint(1) & 0x0F != FLOAT_CLASS:
+            return Datatype("", size, _SHOWN[COMPOUND_CLASS])
         members.append((name, offset, parse_datatype(cursor)))
     (first, at, real), (second, behind, imaginary) = members
     is_complex = (first, at, second, behind, size) == (b"r", 0, b"i", real.size, 2 * real.size)
     pair = {"float32": "complex64", "float64": "complex128"}.get(real.element, "")
     if not is_complex or real != imaginary or not pair:
-        return Datatype("", size, _SHOWN[_COMPOUND])
+        return Datatype("", size, _SHOWN[COMPOUND_CLASS])
     return Datatype(pair, size, pair, real.is_big_endian)
 
 
 def _enumeration(cursor: Cursor, version: int, n_members: int, size: int) -> Datatype:
     """h5py's truth values; of every other enumeration, the integers that it gives names to."""
-    if cursor.data[cursor.position : cursor.position + 1] and cursor.data[cursor.position] & 0x0F != _INTEGER:
+    if cursor.data[cursor.position : cursor.position + 1] and cursor.data[cursor.position] & 0x0F != INTEGER_CLASS:
         raise cursor.damaged("enumerates what is no integer")
     base = parse_datatype(cursor)
     if base.size != size:
         raise cursor.damaged("has elements of two sizes", expected=f"{base.size} bytes", got=f"{size} bytes")
-    if n_members != len(_TRUTH_VALUES) or not base.element:
+    if n_members != len(TRUTH_VALUES) or not base.element:
         return base
     names = [_padded_text(cursor, version) for _ in range(n_members)]
     values = [int.from_bytes(cursor.take(size), "big" if base.is_big_endian else "little") for _ in range(n_members)]
-    if dict(zip(names, values, strict=True)) == _TRUTH_VALUES:
+    if dict(zip(names, values, strict=True)) == TRUTH_VALUES:
         return Datatype("bool", size, "truth values", base.is_big_endian)
     return base
 

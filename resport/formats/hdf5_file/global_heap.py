@@ -6,8 +6,9 @@ from resport.errors import FormatError
 from resport.formats.hdf5_file.file_bytes import FileBytes
 
 _WHAT = "a heap of texts"
-# Of a collection and of an object in it, filled up where lengths are narrow.
-_HEAD_BYTES = 16
+COLLECTION_MAGIC, COLLECTION_VERSION = b"GCOL", 1
+HEAP_HEAD_BYTES = 16
+"""Of a collection and of an object in it, filled up where lengths are narrow."""
 
 
 class GlobalHeap:
@@ -65,15 +66,15 @@ class GlobalHeap:
 
     def _read(self, address: int) -> dict[int, bytes]:
         """The objects of a collection by their numbers."""
-        head = self._source.cursor(address, _HEAD_BYTES, _WHAT)
+        head = self._source.cursor(address, HEAP_HEAD_BYTES, _WHAT)
         magic = head.take(4)
-        if magic != b"GCOL" or head.uint(1) != 1:
+        if magic != COLLECTION_MAGIC or head.uint(1) != COLLECTION_VERSION:
             raise head.damaged("is none", expected="GCOL of version 1", got=repr(magic))
         head.take(3)
         cursor = self._source.cursor(address, head.length(), _WHAT)
-        cursor.position = _HEAD_BYTES
+        cursor.position = HEAP_HEAD_BYTES
         objects: dict[int, bytes] = {}
-        while cursor.left >= _HEAD_BYTES:
+        while cursor.left >= HEAP_HEAD_BYTES:
             number = cursor.uint(2)
             if number == 0:
                 # The rest is free.

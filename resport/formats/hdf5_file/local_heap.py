@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from resport.formats.hdf5_file.btree_v1 import GROUP_NODE, leaf_entries
 from resport.formats.hdf5_file.file_bytes import Cursor, FileBytes
 
+HEAP_MAGIC, SYMBOLS_MAGIC = b"HEAP", b"SNOD"
+SYMBOLS_VERSION = 1
+SCRATCH_BYTES = 16
 _SOFT_LINK = 2
-_SCRATCH_BYTES = 16
 
 
 def old_members(source: FileBytes, tree: int, heap: int) -> Iterator[tuple[bytes, int | None]]:
@@ -35,7 +37,7 @@ def old_members(source: FileBytes, tree: int, heap: int) -> Iterator[tuple[bytes
         while node.left:
             offset, header = node.length(), node.address_or_none()
             kind = node.uint(4)
-            node.take(4 + _SCRATCH_BYTES)
+            node.take(4 + SCRATCH_BYTES)
             if offset >= len(names.data):
                 raise node.damaged("names a member that its heap has not", expected=len(names.data), got=offset)
             names.position = offset
@@ -53,11 +55,11 @@ def _read_node(source: FileBytes, address: int) -> Cursor:
     """The entries of a node of a symbol table."""
     what = "a node of a group's symbol table"
     head = source.cursor(address, 8, what)
-    if head.take(4) != b"SNOD":
+    if head.take(4) != SYMBOLS_MAGIC:
         raise head.damaged("is something else", expected="SNOD")
-    head.version(1)
+    head.version(SYMBOLS_VERSION)
     head.take(1)
-    entry_bytes = source.length_bytes + source.address_bytes + 8 + _SCRATCH_BYTES
+    entry_bytes = source.length_bytes + source.address_bytes + 8 + SCRATCH_BYTES
     return source.cursor(address + 8, head.uint(2) * entry_bytes, what)
 
 
@@ -65,7 +67,7 @@ def _read_heap(source: FileBytes, address: int) -> Cursor:
     """The data of a local heap."""
     what = "the heap of a group's names"
     head = source.cursor(address, 8 + 2 * source.length_bytes + source.address_bytes, what)
-    if head.take(4) != b"HEAP":
+    if head.take(4) != HEAP_MAGIC:
         raise head.damaged("is something else", expected="HEAP")
     head.version(0)
     head.take(3)

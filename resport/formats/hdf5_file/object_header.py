@@ -14,10 +14,13 @@ CONTINUATION, SYMBOL_TABLE = 0x10, 0x11
 ATTRIBUTE_INFO = 0x15
 _LAST_KNOWN = 0x18
 
-IS_SHARED = 0x02
+IS_CONSTANT, IS_SHARED = 0x01, 0x02
 _MUST_BE_KNOWN = 0x80
 _HAS_TIMES, _HAS_PHASE_CHANGE, _HAS_ORDER = 0x20, 0x10, 0x04
-_PREFIX_BYTES = 16
+OLD_HEADER_VERSION = 1
+HEADER_PREFIX_BYTES = 16
+OLD_MESSAGE_PREFIX = struct.Struct("<HHB3x")
+"""Kind, size and flags of a message in a header of version 1."""
 # What it takes to read one, counted in messages.
 _HEADER_PARTS = 2
 _BLOCK_MAGIC = b"OCHK"
@@ -51,21 +54,21 @@ def read_messages(source: FileBytes, address: int) -> list[Message]:
     """
     what = "an object header"
     source.count_parts(_HEADER_PARTS)
-    prefix = source.cursor(address, _PREFIX_BYTES, what)
+    prefix = source.cursor(address, HEADER_PREFIX_BYTES, what)
     if prefix.data.startswith(b"OHDR"):
         blocks = _New(source, address, prefix)
         return list(_walk(source, blocks.first(), blocks))
-    if prefix.data[0] != 1:
+    if prefix.data[0] != OLD_HEADER_VERSION:
         raise prefix.damaged("is something else", expected="OHDR, or version 1", got=repr(prefix.data[:4]))
     prefix.position = 8
-    block = source.cursor(address + _PREFIX_BYTES, prefix.uint(4), what)
+    block = source.cursor(address + HEADER_PREFIX_BYTES, prefix.uint(4), what)
     return list(_walk(source, block, _Old(source)))
 
 
 class _Old:
     """Blocks of messages of version 1: nothing but messages, padded to eight bytes."""
 
-    prefix = struct.Struct("<HHB3x")
+    prefix = OLD_MESSAGE_PREFIX
 
     def __init__(self, source: FileBytes) -> None:
         self._source = source

@@ -127,7 +127,7 @@ def _candidates(bench: Workbench, state: Undone, differing: frozenset[str] | Non
     suspects = _suspects(bench, state.differences)
     view = View(bench, state.change)
     for mistake in known_mistakes(bench):
-        if not mistake.touches & suspects or mistake in state.mistakes or not _can_be(mistake, bench, differing):
+        if not mistake.touches & suspects or not _can_be(mistake, bench, differing):
             continue
         try:
             back = mistake.undo(view)
@@ -182,8 +182,7 @@ def _undone(bench: Workbench, state: Undone, mistakes: tuple[Mistake, ...], chan
 def _best_pair(bench: Workbench, state: Undone, candidates: Sequence[tuple[Mistake, Change]]) -> Undone | None:
     """Two mistakes that explain the first difference together."""
     known = [mistake for mistake, _ in candidates if mistake.kind != OTHER_VALUES]
-    pairs = (pair for pair in combinations(known, 2) if pair[0].kind != pair[1].kind or _are_apart(*pair))
-    for one, other in islice(pairs, PAIRS_TRIED):
+    for one, other in islice(_pairs(known), PAIRS_TRIED):
         first = one.undo(View(bench, state.change))
         if first is None:
             continue
@@ -193,6 +192,15 @@ def _best_pair(bench: Workbench, state: Undone, candidates: Sequence[tuple[Mista
         if step is not None:
             return step
     return None
+
+
+def _pairs(mistakes: Sequence[Mistake]) -> Iterator[tuple[Mistake, Mistake]]:
+    """Pairs that may have been made together. Of two that touch the same the later one has to be undone first."""
+    for one, other in combinations(mistakes, 2):
+        if _are_apart(one, other):
+            yield one, other
+        elif one.kind != other.kind:
+            yield from ((one, other), (other, one))
 
 
 def _are_apart(one: Mistake, other: Mistake) -> bool:

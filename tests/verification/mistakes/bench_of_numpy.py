@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from resport.architectures.graph_edits import BatchNorm, Convolution, Factor, MaxPool, PoolPadding, Sites
+from resport.dtypes import to_numpy
 from resport.mapping import PlanOptions
 from resport.tensors import Manifest, TensorSpec
 from resport.verification.forward.end_points import relative_difference
@@ -43,6 +44,7 @@ SITES = Sites(
     (
         Convolution("stem", 1, 1, "stem/kernel", 1, True, None),
         Convolution("grouped", 2, 3, "grouped/kernel", GROUPS, True, "stem"),
+        Convolution("plain", 1, 3, "three/kernel", 1, True, "stem"),
     ),
     (MaxPool("pool1", PoolPadding("same"), False), MaxPool("pool2", PoolPadding("padded", 0.0), True)),
     (Factor("two_scale", 0.17),),
@@ -67,7 +69,7 @@ class NumpyEditor:
 
 
 class NumpyBench:
-    """The interface of ``Workbench``; ``runs`` counts how often the network was run.
+    """The interface of ``Workbench``; ``runs`` counts the runs of the network, ``whole_runs`` those for all end points.
 
     Args:
         options: of the conversion.
@@ -94,7 +96,7 @@ class NumpyBench:
         self.editor = NumpyEditor()
         self.site_values: dict[str, SiteValue] = {site.name: site.value for site in SITES.all}
         self.images = generator.uniform(-1, 1, (3, WIDTH))
-        self.runs = 0
+        self.runs = self.whole_runs = 0
 
     def value(self, name: str) -> np.ndarray:
         return self.target[name]
@@ -116,9 +118,10 @@ class NumpyBench:
 
     def differences(self, change: Change, only: Sequence[str] | None = None) -> dict[str, float]:
         self.runs += 1
+        self.whole_runs += only is None
         source: dict[str, np.ndarray] = dict(self.values)
         if change.options is not None and change.options.dtype is not None:
-            source = {name: value.astype(change.options.dtype) for name, value in source.items()}
+            source = {name: value.astype(to_numpy(change.options.dtype)) for name, value in source.items()}
         expected = self.outputs(source, {site.name: site.value for site in SITES.all})
         actual = self.outputs({**self.target, **change.tensors}, {**self.site_values, **change.edits})
         left, right = change.align(expected, actual) if change.align else (expected, actual)

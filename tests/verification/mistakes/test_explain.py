@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from resport.errors import OptionError
-from resport.verification.mistakes import diagnosis
+from resport.verification.mistakes import diagnosis, self_test
 from resport.verification.mistakes.catalogue import known_mistakes
 from resport.verification.mistakes.diagnosis import explain
-from resport.verification.mistakes.findings import Finding, MutantResult
+from resport.verification.mistakes.findings import Finding, MutantResult, SelfTestResult
 from resport.verification.mistakes.kinds import KINDS, Mistake, never
 from resport.verification.mistakes.self_test import (
+    DOES_NOT_FIT,
     FORWARD,
     HAS_IT_SO,
     HIDDEN,
     PROBE,
+    SELF_TEST_TRIES,
     WEIGHTS,
     Mutant,
     is_sure,
@@ -90,6 +92,26 @@ def test_two_mistakes_at_one_end_point_are_undone_together(bench: Any) -> None:
         assert finding.after <= bench.limit
 
 
+@pytest.mark.parametrize("kinds", [("bn-gamma-beta", "bn-beta-mean"), ("bn-beta-mean", "bn-gamma-beta")])
+def test_two_mistakes_in_the_same_tensors_are_undone_in_their_order(bench: Any, kinds: tuple[str, str]) -> None:
+    first, second = kinds
+    change = change_of(bench, (first, {"one_bn/beta"}), (second, {"one_bn/beta"}))
+    finding = only(explain(bench, change))
+    # Three vectors that go round can be put back by more than one pair of exchanges.
+    assert len(finding.kinds) == 2 and all(kind.startswith("bn-") for kind in finding.kinds)
+    assert finding.after <= bench.limit
+
+
+def test_pairs_that_may_have_been_made_together() -> None:
+    def mistake(kind: str, *touches: str) -> Mistake:
+        return Mistake(kind, "", frozenset(touches), never, never, "")
+
+    one, other, apart = mistake("kind", "a", "b"), mistake("other", "b"), mistake("kind", "c")
+    assert list(diagnosis._pairs([one, other, apart])) == [(one, other), (other, one), (one, apart), (other, apart)]
+    # One tensor can't have been mistaken twice in the same way.
+    assert list(diagnosis._pairs([one, mistake("kind", "b", "c")])) == []
+
+
 def test_no_more_mistakes_are_looked_for_than_so_many(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis, "MISTAKES_AT_ONCE", 1)
     wanted = [("bn-gamma-beta", {"one_bn/gamma"}), ("class-shift", {"logits/bias"})]
@@ -128,17 +150,47 @@ def test_a_known_mistake_comes_before_values_that_are_just_other_ones(bench: Any
 
 
 def test_an_edit_that_cannot_be_run_was_not_made(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = bench.differences
+    run, refused = bench.differences, []
 
     def differences(change: Change, only: Any = None) -> dict[str, float]:
-        if "logits/kernel" in change.tensors and "logits/bias" not in change.tensors:
+        if "one/kernel" in change.tensors:
+            refused.append(change)
             raise OptionError("maps don't fit together")
         found: dict[str, float] = run(change, only)
         return found
 
     monkeypatch.setattr(bench, "differences", differences)
-    finding = only(explain(bench, change_of(bench, ("class-shift", {"logits/bias"}))))
-    assert finding.kinds == ("class-shift",)
+    finding = only(explain(bench, change_of(bench, ("vector-default", {"one_bn/beta"}))))
+    assert finding.kinds == ("vector-default",) and refused
+
+
+def test_all_end_points_are_computed_only_where_the_first_one_agrees(bench: Any) -> None:
+    only(explain(bench, change_of(bench, ("bias-dropped", {"logits/bias"}))))
+    # As it is, and without the mistake.
+    assert bench.whole_runs == 2 and bench.runs > 4
+
+
+def test_the_mistake_that_explains_most_is_named(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    right, wrong = {}, {}
+    for name in ("one/kernel", "three/kernel"):
+        right[name] = bench.value(name)
+        wrong[name] = right[name] * 2
+
+    def mistake(kind: str, *names: str) -> Mistake:
+        undo = Change({name: right[name] for name in names})
+        return Mistake(kind, kind, frozenset({"one/kernel"}), never, lambda view: undo, "")
+
+    half, all_of_it = mistake("half", "one/kernel"), mistake("all", "one/kernel", "three/kernel")
+    for known in ([half, all_of_it], [all_of_it, half]):
+        monkeypatch.setattr(diagnosis, "known_mistakes", lambda bench, known=known: iter(known))
+        assert only(explain(bench, Change(wrong))).kinds == ("all",)
+
+
+def test_one_mistake_in_every_layer_is_undone_in_one_step(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "MISTAKES_AT_ONCE", 1)
+    finding = only(explain(bench, change_of(bench, ("bias-dropped", {BIAS}), ("bias-dropped", {"logits/bias"}))))
+    assert finding.kinds == ("bias-dropped",) and finding.after <= bench.limit
+    assert BIAS in finding.sentence and "logits/bias" in finding.sentence
 
 
 def mutants(bench: Any, *kinds: str, seed: int = 0) -> dict[str, Any]:
@@ -166,6 +218,27 @@ def test_the_seed_chooses_the_place_of_a_mistake_in_tensors(bench: Any) -> None:
     places = {mutants(bench, kind, seed=seed)[kind].mistake.touches for seed in range(12)}
     assert len(places) > 2
     assert mutants(bench, kind, seed=4)[kind].mistake.touches == mutants(bench, kind, seed=4)[kind].mistake.touches
+
+
+@pytest.mark.parametrize(("n_refused", "is_made"), [(1, True), (19, True), (20, False)])
+def test_a_mistake_that_cannot_be_run_is_made_elsewhere_so_many_times(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, n_refused: int, is_made: bool
+) -> None:
+    run, tried = bench.differences, []
+
+    def differences(change: Change, only: Any = None) -> dict[str, float]:
+        tried.append(change)
+        if len(tried) <= n_refused:
+            raise OptionError("maps don't fit together")
+        found: dict[str, float] = run(change, only)
+        return found
+
+    places = [each for each in known_mistakes(bench) if each.kind == "residual-scale"] * 9
+    monkeypatch.setattr(self_test, "known_mistakes", lambda bench: iter(places))
+    monkeypatch.setattr(bench, "differences", differences)
+    (found,) = mutants(bench, "residual-scale").values()
+    assert isinstance(found, Mutant) == is_made
+    assert is_made or (found == DOES_NOT_FIT and len(tried) == SELF_TEST_TRIES)
 
 
 def test_values_that_hide_a_mistake_are_told_from_a_network_without_a_place_for_it() -> None:
@@ -213,6 +286,31 @@ def test_a_catch_is_sure_with_a_margin(bench: Any) -> None:
 
     assert is_sure(result(True, 10.0)) and not is_sure(result(True, 9.9))
     assert not is_sure(result(False, 99.0)) and not is_sure(None)
+
+
+def test_a_self_test_is_passed_by_catching_something_and_missing_nothing() -> None:
+    caught, missed = (MutantResult("kind", "what", each, FORWARD, 9.0 if each else 0.5) for each in (True, False))
+    assert SelfTestResult((caught,), {}).is_passed
+    assert not SelfTestResult((), {}).is_passed and not SelfTestResult((caught, missed), {}).is_passed
+    assert SelfTestResult((caught, missed), {}).smallest_margin == 0.5
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"), [((True, 2.0), (False, 99.0), 2.0), ((False, 99.0), (True, 2.0), 2.0)]
+)
+def test_a_catch_counts_more_than_a_margin(
+    bench: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    first: tuple[bool, float],
+    second: tuple[bool, float],
+    kept: float,
+) -> None:
+    kind = "residual-scale"
+    results = {kind: MutantResult(kind, "what", first[0], FORWARD, first[1])}
+    again = MutantResult(kind, "what", second[0], PROBE, second[1])
+    monkeypatch.setattr(self_test, "judge_mutant", lambda *_: again)
+    assert self_test._make_all(bench, [kind], PROBE, results, 0, lambda text: None, False) == {}
+    assert results[kind].margin == kept
 
 
 def test_a_mistake_that_changes_nothing_is_made_elsewhere(bench: Any) -> None:

@@ -70,6 +70,12 @@ def test_undoing_gives_back_what_was_there(bench: Any) -> None:
     }  # fmt: skip
 
 
+def test_what_explains_less_is_tried_later(bench: Any) -> None:
+    kinds = [each.kind for each in known_mistakes(bench)]
+    assert len(kinds) - kinds[::-1].index("class-shift") - 1 < kinds.index("background-kept")
+    assert set(kinds[kinds.index(OTHER_VALUES) :]) == {OTHER_VALUES}
+
+
 def test_vectors_of_one_layer_are_exchanged_in_every_pair(bench: Any) -> None:
     found = [each for each in known_mistakes(bench) if each.kind.startswith("bn-")]
     names = [f"one_bn/{vector}" for vector in VECTORS]

@@ -207,7 +207,8 @@ def test_a_process_of_its_own(tmp_path: Path) -> None:
     ],
 )
 def test_a_process_that_fails_is_said(code: str, message: str) -> None:
-    side = ProcessSide([sys.executable, "-c", code], timeout_seconds=2)
+    # The others have all the time that a busy machine takes to start Python.
+    side = ProcessSide([sys.executable, "-c", code], timeout_seconds=2 if "sleep" in code else 600)
     with pytest.raises(OptionError, match=message) as caught:
         side.run("float32", [np.zeros((1, 2, 2, 3), np.float32)])
     assert "no such weights" in str(caught.value) or "status" not in message

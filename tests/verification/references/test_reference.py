@@ -179,6 +179,16 @@ def test_weights_against_a_reference_in_any_format(tmp_path: Path, table: Path) 
     assert (report.verdict, report.weights.equal) == ("equal", 12)
 
 
+def test_the_source_of_then_is_judged_by_its_tensors_alone(tmp_path: Path, table: Path) -> None:
+    """What its network computes is what the reference holds: run again, it would be compared with itself."""
+    proof = store(tmp_path, table, side=Tiny())
+    report = verify_against(proof, tmp_path / "slim.safetensors", table=table)
+    assert report.verdict == EQUAL and report.forward is None
+    assert "this is the reference's source" in str(report.forward_reason)
+    target = verify_against(proof, tmp_path / "keras.safetensors", table=table)
+    assert "source" not in str(target.forward_reason)
+
+
 def test_sides_of_the_same_names_are_told_by_their_tensors(tmp_path: Path, table: Path) -> None:
     source, target, proof = tmp_path / "slim.ckpt", tmp_path / "half.safetensors", tmp_path / "proof"
     write_values(source, slim_values())
