@@ -23,7 +23,7 @@ class Background(Generic[T]):
     def __init__(self, work: Callable[[], T], name: str) -> None:
         self._work = work
         self._results: list[T] = []
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Self:
@@ -45,5 +45,5 @@ class Background(Generic[T]):
     def _run(self) -> None:
         try:
             self._results.append(self._work())
-        except Exception as error:
+        except BaseException as error:  # whatever it is, the one who waits has to hear of it
             self._error = error

@@ -91,9 +91,12 @@ def test_a_disk_that_fails_is_one_error(
 
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("name", sorted(SAMPLES.keys() - {"frozen-graph", "saved-model"}))
-def test_a_file_that_is_cut_while_it_is_open_is_one_error(tmp_path: Path, name: str, whole: bool) -> None:
+@pytest.mark.parametrize("checksum", [True, False])
+def test_a_file_that_is_cut_while_it_is_open_is_one_error(
+    tmp_path: Path, name: str, whole: bool, checksum: bool
+) -> None:
     path = SAMPLES[name].write(tmp_path)
-    with open_reader(path) as reader:
+    with open_reader(path, checksum=checksum) as reader:
         for file in SAMPLES[name].files:
             os.truncate(tmp_path / file, 0)
         for tensor, spec in reader.manifest.items():
