@@ -412,17 +412,19 @@ def of_size(n_bytes: int) -> FileBytes:
 @pytest.mark.parametrize(
     ("n_bytes", "parts", "copied"),
     [
-        (10, file_bytes.MAX_PARTS, 0),
+        (10, file_bytes.MIN_MAX_PARTS, 0),
+        (1 << 30, file_bytes.MIN_MAX_PARTS + (1 << 24), 0),
         (10, 0, 4 * 10 + (1 << 20)),
-        (1 << 40, file_bytes.MAX_PARTS, file_bytes.STRUCTURES_MAX_BYTES),
+        (1 << 40, file_bytes.MIN_MAX_PARTS, file_bytes.STRUCTURES_MAX_BYTES),
     ],
 )
 def test_what_is_parsed_is_counted(n_bytes: int, parts: int, copied: int) -> None:
     source = of_size(n_bytes)
     source.count_parts(parts // 2, copied // 2)
     source.count_parts(parts - parts // 2, copied - copied // 2)
+    assert source.max_parts >= parts
     with pytest.raises(FormatError, match="too much"):
-        source.count_parts(int(parts > 0), int(copied > 0))
+        source.count_parts(int(parts == source.max_parts), int(copied > 0))
 
 
 def test_what_is_read_and_what_is_summed_up_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,16 +16,18 @@ from resport.formats.positioned import pieces_at, read_at
 
 STRUCTURE_MAX_BYTES = 64 << 20
 """Of one piece of metadata: the largest are heaps that hold a model's description."""
-STRUCTURES_MAX_BYTES = 128 << 20
-"""Of all metadata together; a file of ten thousand layers has 10 MB."""
+STRUCTURES_MAX_BYTES = 512 << 20
+"""Of all metadata together; a file of a hundred thousand layers has 200 MB."""
 CHECKED_MAX_BYTES = 4 << 20
 """Of one piece with a checksum, which is computed in Python."""
 ALL_CHECKED_MAX_BYTES = 8 << 20
 """Of all pieces with a checksum together: a second, and half as much again as ten thousand layers have."""
 CHECKSUM_BYTES = 4
-MAX_PARTS = 1 << 18
+MIN_MAX_PARTS = 1 << 18
 """Headers, messages, members, and entries of trees and arrays, all together: as many as ten thousand layers have, and
 as many as are parsed in a few seconds."""
+TYPICAL_PART_BYTES = 64
+"""Less than files of layers have of them; only a file that is large enough for it has more than the least limit."""
 MAX_CHUNKS = 1 << 19
 """Of all datasets together; where they are is kept as long as the file is open."""
 MIN_MAX_CHUNKS = 1 << 16
@@ -55,7 +57,7 @@ class FileBytes:
         self.undefined = (1 << 8 * address_bytes) - 1
         self._left = min(_READINGS * self.size + _READINGS_SLACK, STRUCTURES_MAX_BYTES)
         self._left_checked = ALL_CHECKED_MAX_BYTES
-        self._left_parts = MAX_PARTS
+        self._left_parts = self.max_parts = MIN_MAX_PARTS + self.size // TYPICAL_PART_BYTES
         self._left_chunks = self.max_chunks = min(MIN_MAX_CHUNKS + self.size // TYPICAL_CHUNK_BYTES, MAX_CHUNKS)
 
     def read(self, address: int, size: int, what: str) -> bytes:
@@ -124,7 +126,7 @@ class FileBytes:
             raise FormatError(
                 "its metadata are too much, or refer to one place over and over",
                 offset=self.base,
-                expected=f"at most {MAX_PARTS} headers, messages, members and entries, {STRUCTURES_MAX_BYTES} bytes",
+                expected=f"at most {self.max_parts} headers, messages and entries, {STRUCTURES_MAX_BYTES} bytes",
             )
 
     def count_chunk(self, n_axes: int) -> None:
