@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -93,6 +94,17 @@ class ShardedSafetensorsReader(Reader):
 
     def read(self, name: str) -> np.ndarray:
         """Read one tensor; see ``Reader.read``."""
+        with self._shard_with(name) as reader:
+            return reader.read(name)
+
+    def pieces(self, name: str) -> Iterator[Buffer]:
+        """Read one tensor piece by piece; see ``Reader.pieces``."""
+        with self._shard_with(name) as reader:
+            yield from reader.pieces(name)
+
+    @contextmanager
+    def _shard_with(self, name: str) -> Iterator[SafetensorsReader]:
+        """The shard that a tensor lies in, open."""
         shard = self._shard_of[name]
         if shard in self._missing:
             needing = [other for other, its_shard in self._shard_of.items() if its_shard == shard]
@@ -102,11 +114,12 @@ class ShardedSafetensorsReader(Reader):
                 hint=f"put all {len(self.files) - 1} shards beside {self.path}",
             )
         if shard in self._open:
-            return self._open[shard].read(name)
+            yield self._open[shard]
+            return
         with SafetensorsReader(shard) as reader:
             if reader.manifest.get(name) != self.manifest[name]:
                 raise FormatError(f"`{shard}` was changed while `{self.path}` was open", path=shard)
-            return reader.read(name)
+            yield reader
 
     def close(self) -> None:
         """Close the shards. Closing twice is allowed."""

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 BUNDLE_MAX_INDEX_BYTES = 24 << 20
 """A network has some ten thousand tensors at most, of a hundred bytes each in the index."""
-BUNDLE_MAX_TENSORS = 100_000
+BUNDLE_MAX_TENSORS = 1 << 18
 
 Part = tuple[tuple[tuple[int, int], ...], BundleEntry]
 """Start and stop on each axis of a partitioned tensor, and the entry of the data there."""

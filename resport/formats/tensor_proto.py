@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from resport.dtypes import BY_TENSORFLOW, to_numpy
+from resport.dtypes import BY_NAME, BY_TENSORFLOW, to_numpy
 from resport.errors import FormatError
 from resport.formats.bundle_entry import parse_shape
 from resport.formats.damage import check_text_count
@@ -351,4 +351,4 @@ def encode_varints(words: np.ndarray) -> bytes:
 
 def max_value_bytes(dtype: str) -> int:
     """The most bytes that one value of a dtype takes in a packed field."""
-    return to_numpy(dtype).itemsize if dtype in RAW_FIELDS else _LONGEST_VARINT.get(dtype, _VARINT_MAX_BYTES)
+    return BY_NAME[dtype].itemsize if dtype in RAW_FIELDS else _LONGEST_VARINT.get(dtype, _VARINT_MAX_BYTES)

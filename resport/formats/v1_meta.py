@@ -28,8 +28,8 @@ from resport.tensors import TensorSpec
 
 V1_VERSION = 1
 """Version of the format that is read and written; TensorFlow has had no other."""
-V1_MAX_TENSORS = 100_000
-V1_MAX_SLICES = 100_000
+V1_MAX_TENSORS = 1 << 18
+V1_MAX_SLICES = 1 << 18
 """Of all tensors of a file together."""
 V1_MAX_LIST_BYTES = 12 << 20
 """A hundred bytes for each of the most tensors, and as much as is parsed in a few seconds."""

@@ -23,7 +23,7 @@ ZIP_STORED = 0
 ZIP_DEFLATED = 8
 ZIP_MAX_COMMENT_BYTES = 0xFFFF
 ZIP_MAX_NAME_BYTES = 0xFFFF
-ZIP_MAX_MEMBERS = 100_000
+ZIP_MAX_MEMBERS = 1 << 18
 """A network has some ten thousand tensors at most."""
 ZIP_MAX_EXTRAS = 64
 """Extra fields of a member; programs write a handful."""
