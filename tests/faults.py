@@ -15,7 +15,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,7 +33,13 @@ _ANNOUNCED = frozenset(
 )
 _WRAPPED = ("fsync", "pwrite", "close")
 
-LAYERS = [{"class_name": "Dense", "config": {"name": name}} for name in ("conv", "dense")]
+
+def described(layers: Iterable[str]) -> str:
+    """The model of a ``.keras`` target."""
+    described_layers = [{"class_name": "Dense", "config": {"name": name}} for name in layers]
+    return json.dumps({"class_name": "Functional", "config": {"layers": described_layers}})
+
+
 TARGETS: dict[str, dict[str, Any]] = {
     "m.safetensors": {},
     "m.npz": {},
@@ -43,7 +49,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "m.ckpt in 3": {"n_shards": 3},
     "sharded.safetensors": {"max_shard_size": 60},
     "v1": {"format": "tensorflow-v1"},
-    "m.keras": {"config": json.dumps({"class_name": "Functional", "config": {"layers": LAYERS}})},
+    "m.keras": {"config": described(("conv", "dense"))},
 }
 """The targets of each writer: the file's name, up to a blank, and the options."""
 

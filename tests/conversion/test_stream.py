@@ -130,6 +130,8 @@ def test_default_pieces_are_those_of_the_array(tmp_path: Path) -> None:
     class Plain(Reader):
         """A format that only gives arrays."""
 
+        path = "plain"
+
         def read(self, name: str) -> np.ndarray:
             return np.arange(6, dtype="<i2").reshape(2, 3)
 
