@@ -27,7 +27,8 @@ NPY_ALIGNMENT_BYTES = 64
 
 _FIELD = re.compile(
     r"""\s*(?P<q>['"])(?P<key>descr|fortran_order|shape)(?P=q)\s*:\s*"""
-    r"""(?:(?P<r>['"])(?P<text>[^'"]*)(?P=r)|(?P<truth>True|False)|\((?P<numbers>[0-9L,\s]*)\))\s*(?:,|$)"""
+    r"""(?:(?P<r>['"])(?P<text>[^'"]*)(?P=r)|(?P<truth>True|False)|\((?P<numbers>[0-9L,\s]*)\))\s*(?:,|$)""",
+    re.ASCII,  # what other scripts take for blanks and digits, Python's numbers don't
 )
 _DESCR = re.compile(r"([<>|=])([?a-zA-Z])([0-9]{0,9})")
 _KINDS = {"i": "int", "u": "uint", "f": "float", "c": "complex"}

@@ -487,6 +487,7 @@ HOSTILE: dict[str, bytes] = {
     "no shape": with_header("{'descr': '<f4', 'fortran_order': False, }"),
     "negative axis": with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (-6,), }"),
     "two numbers": with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (6 6,), }"),
+    "a separator of units": with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (6\x1f,), }"),
     "true as text": with_header("{'descr': '<f4', 'fortran_order': 'False', 'shape': (6,), }"),
     "a number of 5000 digits": with_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0, {'9' * 5000}), }}"),
     "65 axes": with_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'1, ' * 65}), }}", data=b"\0" * 4),
