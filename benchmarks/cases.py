@@ -170,7 +170,6 @@ MANY = Group(
     [
         limit_of("many.*"),
         ours("to .safetensors", "convert", "many", "out/a.safetensors"),
-        ours("to .weights.h5", "convert", "many", "out/a.weights.h5"),
         ours("to another V2", "convert", "many", "out/b.ckpt"),
         ours("inspect", "inspect", "many"),
         peer("TF reader, safetensors", "reader_to_safetensors.py", "many", "out/hand.safetensors"),
