@@ -46,11 +46,11 @@ def table(rows: list[list[str]]) -> str:
 TABLES = {"formats": formats_table, "dtypes": dtypes_table}
 FIGURES = {
     "An index of at most 24 MiB and": tensor_bundle.BUNDLE_MAX_INDEX_BYTES == 24 << 20,
-    "and 100,000 entries": tensor_bundle.BUNDLE_MAX_TENSORS == 100_000,
+    "and 262,144 entries": tensor_bundle.BUNDLE_MAX_TENSORS == 1 << 18,
     "A header of at most 24 MiB": registry.SAFETENSORS_MAX_HEADER_BYTES == 24 << 20,
     "An index of at most 24 MiB, whose": shard_index.INDEX_MAX_BYTES == 24 << 20,
     "at most 512 shards": sharded_safetensors.MAX_WRITTEN_SHARDS == 512,
-    "100,000 members": zip_directory.ZIP_MAX_MEMBERS == 100_000,
+    "262,144 members": zip_directory.ZIP_MAX_MEMBERS == 1 << 18,
     "24 MiB of zip directory": zip_directory.ZIP_MAX_DIRECTORY_BYTES == 24 << 20,
     "64 KiB of header": npy_header.NPY_MAX_HEADER_BYTES == 64 << 10,
 }
