@@ -89,6 +89,7 @@ def _network(variant: str) -> Callable[[Path], None]:
 def _conversions(source: str) -> list[Case]:
     return [
         ours("slim to .safetensors", "slim-to-keras", source, "out/a.safetensors"),
+        ours("... not read back", "slim-to-keras", source, "out/a.safetensors", "--no-readback"),
         ours("slim to .h5", "slim-to-keras", source, "out/a.h5"),
         ours("slim to .weights.h5", "slim-to-keras", source, "out/a.weights.h5"),
         ours("slim to torch .safetensors", "convert", source, "out/a.safetensors", "--to", "torch_bias"),
