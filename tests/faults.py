@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -70,6 +71,18 @@ def store(path: Path, values: Mapping[str, np.ndarray], *, force: bool = True, *
     with open_writer(path, specs_of(values), force=force, **options) as writer:
         for name, array in values.items():
             writer.write(name, array)
+
+
+def convert_on_full_disk(source: Path, target: Path, n_bytes: int, option: str) -> subprocess.CompletedProcess[str]:
+    """What the command line says where no file may become longer than so many bytes."""
+    code = (
+        "import resource, signal\n"
+        "from resport.cli.main import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({n_bytes}, {n_bytes}))\n"
+        f"main(['convert', {str(source)!r}, {str(target)!r}, {option!r}])\n"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
 
 
 def load(path: Path) -> dict[str, bytes] | None:

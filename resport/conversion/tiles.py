@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from resport.formats.base import Buffer, bytes_of
+
 if TYPE_CHECKING:
     import numpy as np
-
-    from resport.formats.base import Buffer
 
 TILE = 64
 """Rows and columns of a tile: some cache lines wide in both directions, 16 KB of float32."""
@@ -30,7 +30,7 @@ def tiles_of(array: np.ndarray) -> Iterator[Buffer]:
     import numpy as np
 
     if array.ndim < 2 or not array.size or array.flags.c_contiguous:
-        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        yield bytes_of(np.ascontiguousarray(array))
         return
     n_rows = max(1, min(TILE, SLAB_BYTES // array[0].nbytes))
     slab = np.empty((n_rows, *array.shape[1:]), array.dtype)
@@ -39,4 +39,4 @@ def tiles_of(array: np.ndarray) -> Iterator[Buffer]:
         filled = slab[: len(rows)]
         for column in range(0, array.shape[1], TILE):
             filled[:, column : column + TILE] = rows[:, column : column + TILE]
-        yield filled.reshape(-1).view(np.uint8).data
+        yield bytes_of(filled)

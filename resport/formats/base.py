@@ -87,7 +87,7 @@ class Reader(ABC):
             KeyError: no tensor has that name.
             FormatError: the bytes are damaged, missing or not what the manifest says.
         """
-        yield _bytes_of(self.read(name))
+        yield bytes_of(self.read(name))
 
     @abstractmethod
     def close(self) -> None:
@@ -178,7 +178,7 @@ class Writer(ABC):
                 got=f"{array.shape} {array.dtype}",
             )
         values = array if array.flags.c_contiguous else array.copy(order="C")
-        self.checksums[name] = extend_crc32c(0, _bytes_of(values))
+        self.checksums[name] = extend_crc32c(0, bytes_of(values))
         with write_errors(self.path):
             self._write(spec, values)
         self._note(name)
@@ -312,7 +312,7 @@ class Writer(ABC):
         import numpy as np
 
         array = np.empty(spec.shape, to_numpy(spec.dtype))
-        whole, position = _bytes_of(array), 0
+        whole, position = bytes_of(array), 0
         for piece in pieces:
             whole[position : position + len(piece)] = piece
             position += len(piece)
@@ -372,7 +372,7 @@ def _as_far_as_readable(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
         yield from pieces
 
 
-def _bytes_of(array: np.ndarray) -> memoryview:
+def bytes_of(array: np.ndarray) -> memoryview:
     """The bytes of a C-contiguous array, not copied."""
     import numpy as np
 

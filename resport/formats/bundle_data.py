@@ -14,7 +14,7 @@ from resport.errors import ChecksumError, FormatError
 from resport.formats.crc32c import extend_crc32c
 from resport.formats.damage import check_text_count, quoted
 from resport.formats.leveldb_table import mask_crc32c
-from resport.formats.positioned import pieces_at, read_at
+from resport.formats.positioned import all_pieces_at, read_at
 from resport.formats.protobuf import read_varint
 from resport.tensors import TensorSpec
 
@@ -68,13 +68,14 @@ def pieces_with_crc(file: BinaryIO, size_bytes: int, offset: int, path: str) -> 
     Raises:
         FormatError: the file ends before.
     """
-    crc, n_read = 0, 0
-    for piece in pieces_at(file.fileno(), offset, size_bytes):
+
+    def shortened(n_read: int) -> FormatError:
+        return FormatError(f"`{path}` became shorter while it was read", path=path, offset=offset + n_read)
+
+    crc = 0
+    for piece in all_pieces_at(file.fileno(), offset, size_bytes, shortened):
         crc = extend_crc32c(crc, piece)
-        n_read += len(piece)
         yield piece
-    if n_read < size_bytes:
-        raise FormatError(f"`{path}` became shorter while it was read", path=path, offset=offset + n_read)
     return crc
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from resport.dtypes import DTYPES, OPAQUE
 from resport.errors import OptionError
 from resport.formats.atomic import remove_file
-from resport.formats.base import Buffer, Writer, write_errors
+from resport.formats.base import Buffer, Writer, bytes_of, write_errors
 from resport.formats.bundle_entry import (
     BUNDLE_FORMAT,
     BUNDLE_HEADER_KEY,
@@ -102,10 +102,8 @@ class TensorBundleWriter(Writer):
         return n_bytes
 
     def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
-        import numpy as np
-
         entry = self._entries[spec.name]
-        write_at(self._handle(entry.shard), array.reshape(-1).view(np.uint8).data, entry.offset)
+        write_at(self._handle(entry.shard), bytes_of(array), entry.offset)
 
     def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
         entry = self._entries[spec.name]

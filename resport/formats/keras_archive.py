@@ -34,7 +34,7 @@ from resport.formats.keras_weights import KerasWeightsReader, KerasWeightsWriter
 from resport.formats.positioned import pieces_at
 from resport.formats.source import regular_file_size
 from resport.formats.zip_directory import ZIP_STORED, ZipMember, encode_directory, encode_local, read_directory
-from resport.formats.zip_member import MEMBER_CHUNK_BYTES, check_readable, inflate
+from resport.formats.zip_member import check_readable, inflate
 from resport.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class KerasArchiveReader(KerasWeightsReader):
             check_readable(members[member])
             if members[member].size_bytes > CONFIG_MAX_BYTES:
                 raise FormatError("it is too long", expected=f"at most {CONFIG_MAX_BYTES} bytes")
-            data = b"".join(_pieces(self._archive.fileno(), members[member]))
+            data = b"".join(map(bytes, _pieces(self._archive.fileno(), members[member])))
             try:
                 return data.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -151,11 +151,16 @@ class KerasArchiveReader(KerasWeightsReader):
             self._unpacked.close()
 
 
-def _pieces(handle: int, member: ZipMember) -> Iterable[bytes]:
-    """The bytes of a member piece by piece; at their end size and checksum are compared."""
+def _pieces(handle: int, member: ZipMember) -> Iterable[Buffer]:
+    """The bytes of a member piece by piece, each valid until the next is asked for.
+
+    Behind the last, size and checksum are compared.
+    """
     crc = 0
     size = 0
-    for piece in _stored(handle, member) if member.method == ZIP_STORED else inflate(handle, member):
+    is_stored = member.method == ZIP_STORED
+    place = handle, member.data_offset, member.size_bytes
+    for piece in pieces_at(*place) if is_stored else inflate(handle, member):
         crc = zlib.crc32(piece, crc)
         size += len(piece)
         if size > member.size_bytes:
@@ -167,11 +172,6 @@ def _pieces(handle: int, member: ZipMember) -> Iterable[bytes]:
         raise ChecksumError(
             "its checksum is wrong", expected=f"{member.crc32:#010x}", got=f"{crc:#010x}", offset=member.data_offset
         )
-
-
-def _stored(handle: int, member: ZipMember) -> Iterable[bytes]:
-    window = FileWindow(handle, member.data_offset, member.size_bytes)
-    return iter(lambda: window.read(MEMBER_CHUNK_BYTES) or b"", b"")
 
 
 def _weights_member(members: Mapping[str, ZipMember], path: str) -> ZipMember:

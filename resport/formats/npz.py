@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from resport.dtypes import DTYPES, OPAQUE, to_numpy
 from resport.errors import ChecksumError, FormatError, OptionError
-from resport.formats.base import Reader
+from resport.formats.base import Reader, bytes_of
 from resport.formats.damage import check_text_count, located, quoted
 from resport.formats.npy_header import (
     NPY_MAGIC,
@@ -118,7 +118,7 @@ class NpzReader(Reader):
             array = np.empty(spec.shape[::-1] if header.fortran_order else spec.shape, dtype)
         except ValueError as error:
             raise FormatError(f"{quoted(name)} in `{self.path}` cannot be: {error}", path=self.path) from None
-        self._fill(name, array.reshape(-1).view(np.uint8).data)
+        self._fill(name, bytes_of(array))
         if header.is_big_endian and not header.text:
             array.byteswap(inplace=True)
         if header.fortran_order and array.ndim > 1:
@@ -255,10 +255,8 @@ class NpzWriter(SingleFileWriter):
         return problems
 
     def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
-        import numpy as np
-
         header = encode_npy_header(spec)
-        values = array.reshape(-1).view(np.uint8).data
+        values = bytes_of(array)
         crc = zlib.crc32(header)
         offset = self._members[spec.name].data_offset + len(header)
         for start in range(0, len(values), MEMBER_CHUNK_BYTES):

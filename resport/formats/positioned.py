@@ -6,7 +6,7 @@ Every call names its place and none moves the file's own position, so threads ca
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 PIECE_BYTES = 1 << 18
 """Moved at once: little enough to stay in the processor's cache between a file, a checksum and another file."""
@@ -63,6 +63,25 @@ def pieces_at(handle: int, offset: int, n_bytes: int) -> Iterator[memoryview]:
             offset += n_read
     finally:
         _idle_buffers.append(buffer)
+
+
+def all_pieces_at(
+    handle: int, offset: int, n_bytes: int, shortened: Callable[[int], Exception]
+) -> Iterator[memoryview]:
+    """``pieces_at`` for bytes that must all be there.
+
+    Args:
+        handle: an open file.
+        offset: where they start in the file.
+        n_bytes: how many they are.
+        shortened: gives the error, raised behind the last piece, of a file that ends after so many of them.
+    """
+    n_read = 0
+    for piece in pieces_at(handle, offset, n_bytes):
+        n_read += len(piece)
+        yield piece
+    if n_read < n_bytes:
+        raise shortened(n_read)
 
 
 def write_at(handle: int, view: bytes | memoryview, offset: int) -> None:

@@ -15,14 +15,15 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
 from resport.dtypes import BY_NAME, BY_SAFETENSORS, to_numpy
 from resport.errors import FormatError
-from resport.formats.base import Buffer, Reader
+from resport.formats.base import Buffer, Reader, bytes_of
 from resport.formats.json_text import parse_json
-from resport.formats.positioned import pieces_at, read_at
+from resport.formats.positioned import all_pieces_at, read_at
 from resport.formats.registry import SAFETENSORS_MAX_HEADER_BYTES
 from resport.formats.single_file import PlacedFileWriter
 from resport.formats.source import read_head, refuse_foreign, regular_file_size
@@ -73,27 +74,24 @@ class SafetensorsReader(Reader):
 
         spec = self.manifest[name]
         array = np.empty(spec.shape, to_numpy(spec.dtype))
-        view = array.reshape(-1).view(np.uint8).data
-        self._check_read(spec, read_at(self._file.fileno(), view, self._offsets[name]))
+        n_read = read_at(self._file.fileno(), bytes_of(array), self._offsets[name])
+        if n_read < spec.nbytes:
+            raise self._shortened(spec, n_read)
         return array
 
     def pieces(self, name: str) -> Iterator[Buffer]:
         spec = self.manifest[name]
-        n_read = 0
-        for piece in pieces_at(self._file.fileno(), self._offsets[name], spec.nbytes):
-            n_read += len(piece)
-            yield piece
-        self._check_read(spec, n_read)
+        shortened = partial(self._shortened, spec)
+        yield from all_pieces_at(self._file.fileno(), self._offsets[name], spec.nbytes, shortened)
 
-    def _check_read(self, spec: TensorSpec, n_read: int) -> None:
-        if n_read < spec.nbytes:
-            raise FormatError(
-                f"`{self.path}` ends inside tensor `{spec.name}`",
-                path=self.path,
-                offset=self._offsets[spec.name] + n_read,
-                expected=f"{spec.nbytes} bytes",
-                got=f"{n_read} bytes",
-            )
+    def _shortened(self, spec: TensorSpec, n_read: int) -> FormatError:
+        return FormatError(
+            f"`{self.path}` ends inside tensor `{spec.name}`",
+            path=self.path,
+            offset=self._offsets[spec.name] + n_read,
+            expected=f"{spec.nbytes} bytes",
+            got=f"{n_read} bytes",
+        )
 
     def close(self) -> None:
         self._file.close()

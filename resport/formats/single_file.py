@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from resport.formats.base import Buffer, Writer, write_errors
+from resport.formats.base import Buffer, Writer, bytes_of, write_errors
 from resport.formats.positioned import pieces_at, write_at
 from resport.formats.staging import Staging
 from resport.tensors import TensorSpec
@@ -88,9 +88,7 @@ class PlacedFileWriter(SingleFileWriter):
             self._write_at(self._lay_out(), 0)
 
     def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
-        import numpy as np
-
-        self._write_at(array.reshape(-1).view(np.uint8).data, self._offsets[spec.name])
+        self._write_at(bytes_of(array), self._offsets[spec.name])
 
     def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
         self._write_pieces_at(self._handle, pieces, self._offsets[spec.name])

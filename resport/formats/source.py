@@ -116,12 +116,9 @@ def not_found(path: str) -> SourceNotFoundError:
 
 def read_head(path: str) -> bytes:
     """The first bytes of a file that is known to be regular."""
-    try:
-        with Path(path).open("rb") as file:
-            # Files of /proc say that they are empty, and some of them wait for whoever fills them.
-            return file.read(min(HEAD_BYTES, os.fstat(file.fileno()).st_size))
-    except OSError as error:
-        raise FormatError(f"`{path}` cannot be read: {error.strerror or error}", path=path) from error
+    with read_errors(path), Path(path).open("rb") as file:
+        # Files of /proc say that they are empty, and some of them wait for whoever fills them.
+        return file.read(min(HEAD_BYTES, os.fstat(file.fileno()).st_size))
 
 
 def refuse_foreign(path: str, head: bytes) -> None:

@@ -120,14 +120,7 @@ def test_a_full_disk(tmp_path: Path, name: str) -> None:
     np.savez(source, **values)
     store(target, tensors(1))
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    code = (
-        "import resource, signal, sys\n"
-        "from resport.cli.main import main\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))\n"
-        f"main(['convert', {str(source)!r}, {str(target)!r}, '--force'])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = faults.convert_on_full_disk(source, target, 1 << 19, "--force")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: `{target}` cannot be written: file too large")
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

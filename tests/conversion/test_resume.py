@@ -7,8 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -425,14 +423,7 @@ def test_a_full_disk(tmp_path: Path, name: str) -> None:
     source, target = tmp_path / "source.npz", new_folder(tmp_path / "out") / name
     np.savez(source, **values)
     expected = whole(source, tmp_path / "whole", name)
-    code = (
-        "import resource, signal\n"
-        "from resport.cli.main import main\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))\n"
-        f"main(['convert', {str(source)!r}, {str(target)!r}, '--resume'])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = faults.convert_on_full_disk(source, target, 600_000, "--resume")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: `{target}` cannot be written: file too large")
     assert done.stderr.endswith(f"hint: {GO_ON}\n")

@@ -12,7 +12,7 @@ from typing import Any
 from resport.errors import ChecksumError, FormatError
 from resport.formats.file_window import FileWindow
 from resport.formats.hdf5_file.checksum import lookup3
-from resport.formats.positioned import pieces_at, read_at
+from resport.formats.positioned import all_pieces_at, read_at
 
 STRUCTURE_MAX_BYTES = 64 << 20
 """Of one piece of metadata: the largest are heaps that hold a model's description."""
@@ -103,12 +103,10 @@ class FileBytes:
             FormatError: they lie outside of the file.
         """
         self.check_extent(address, size, what)
-        n_read = 0
-        for piece in pieces_at(self.window.handle, self.window.offset + self.base + address, size):
-            n_read += len(piece)
-            yield piece
-        if n_read != size:
-            raise self._shortened(what, address + n_read, size, n_read)
+        place = self.window.offset + self.base + address
+        yield from all_pieces_at(
+            self.window.handle, place, size, lambda n_read: self._shortened(what, address + n_read, size, n_read)
+        )
 
     def count_parts(self, n_parts: int, n_bytes: int = 0) -> None:
         """Count what is parsed out of metadata.
