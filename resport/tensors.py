@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from resport.dtypes import dtype_named
+from resport.dtypes import BY_NAME, dtype_named
 from resport.errors import FormatError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class TensorSpec:
     @property
     def nbytes(self) -> int:
         """Bytes of the values; 0 for strings, whose length no spec tells."""
-        return self.size * dtype_named(self.dtype).itemsize
+        return math.prod(self.shape) * (BY_NAME.get(self.dtype) or dtype_named(self.dtype)).itemsize
 
 
 class Manifest(Mapping[str, TensorSpec]):

@@ -22,9 +22,10 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
-CORE = {"lazy", "errors", "dtypes", "tensors"}
+CORE = {"lazy", "nearest", "errors", "dtypes", "tensors"}
 LAYERS: dict[str, set[str]] = {
     "lazy": set(),
+    "nearest": set(),
     "errors": set(),
     "dtypes": {"errors"},
     "tensors": {"errors", "dtypes"},

@@ -7,7 +7,6 @@ stand here beside their names, and options of the caller go on top of them.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -17,6 +16,7 @@ from typing import Any
 
 from resport.architectures.bottlenecks import Bottlenecks
 from resport.errors import OptionError
+from resport.nearest import nearest
 
 RESNET_UNITS: dict[int, tuple[int, ...]] = {
     50: (3, 4, 6, 3),
@@ -213,7 +213,7 @@ def find_builder(variant: str, dialect: str) -> Builder:
             hint=f'build("{variant}", "{dialects[0]}")',
         )
     names = variants()
-    near = difflib.get_close_matches(variant, names, n=3, cutoff=0.5) or names[:3]
+    near = nearest(variant, names, n=3, cutoff=0.5) or names[:3]
     raise OptionError(
         f"no builder knows the variant `{variant}`",
         expected=f"one of {', '.join(names)}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,8 +46,7 @@ from resport.mapping.relations import EQUAL
 from resport.tensors import Manifest
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """How a source is to be read and named: the plan, and what it rests on."""
 
     plan: Plan
@@ -65,8 +64,7 @@ class Naming(NamedTuple):
     table: str | os.PathLike[str] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Safety:
+class Safety(NamedTuple):
     """What is checked, and what may be changed on disk; see ``convert``."""
 
     checksum: bool
@@ -77,8 +75,7 @@ class Safety:
     target_digest: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What is to be converted, and how; see ``convert``."""
 
     source: str
@@ -269,6 +266,8 @@ def plan_route(
     _check_dialect(target_dialect, detection.table.dialects)
     classes = (detection.num_classes or 1) - options.drop_background
     expansion = detection.expand(num_classes=classes or None)
+    if table is not None:
+        expansion.check()
     plan = plan_conversion(manifest, expansion, detection.dialect, target_dialect, options)
     return Route(plan, detection.table, detection)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class AxisString(NamedTuple):
     @property
     def names(self) -> tuple[str, ...]:
         """All axis names in order, each once, joined ones too, axes of size one not."""
-        return tuple(dict.fromkeys(name for group in self.groups for name in group))
+        return _names(self.groups)
 
     @property
     def diagonal(self) -> str | None:
@@ -227,6 +228,12 @@ def parse_axes(text: str) -> AxisString:
     if repeated and (len(spelled_names) > len(axes.names) + 1 or heads.count(repeated[0]) != 2):
         raise ValueError(f"`{text}` names an axis twice")
     return axes
+
+
+@cache
+def _names(groups: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    # Asked for several times of each tensor, and there are as many axis strings as tables have.
+    return tuple(dict.fromkeys(name for group in groups for name in group))
 
 
 def _with_fan(fan: Sequence[str], axes: str) -> str:

@@ -39,6 +39,7 @@ def check_table(table: Table) -> list[str]:
     lines = []
     for variant in table.variants:
         expansion = expand(table, variant, num_classes=CHECK_CLASSES)
+        expansion.check()
         for source in table.dialects:
             specs = known_specs(expansion, source)
             if specs is not None:

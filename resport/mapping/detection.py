@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import cache
@@ -33,7 +33,8 @@ DETECTION_MIN_SCORE = 0.5
 DETECTION_CANDIDATES = 6
 """How many (family, dialect) pairs get the closer look."""
 
-Remaining = dict[tuple[str, ...], list[str]]
+Ignored = dict[tuple[str, ...], dict[str, bool]]
+"""By the ignore rules of a dialect, which many have in common: whether one of them explains a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +182,13 @@ def candidates(
                 if hits:
                     near.append((hits, number, each, root))
     near.sort(key=lambda entry: -entry[0])
-    # By the ignore rules of a dialect, which many have in common, the names that none of them explains.
-    remaining: Remaining = {}
+    ignored: Ignored = {}
     found: list[Detection] = []
     for hits, number, each, folded_root in near[:DETECTION_CANDIDATES]:
         # A pair that fewer names fit is not looked at where another explains them all.
         if hits == near[0][0] or not any(detection.is_complete for detection in found):
             root = _unfolded_root(folded, folded_root, outlines[number].texts[each])
-            found += _detections(manifest, folded, tables[number], each, root, variant, remaining)
+            found += _detections(manifest, folded, tables[number], each, root, variant, ignored)
     return sorted(found, key=lambda detection: -detection.score)
 
 
@@ -254,11 +254,11 @@ def _detections(
     dialect: str,
     root: str,
     variant: str | None,
-    remaining: Remaining,
+    ignored: Ignored,
 ) -> list[Detection]:
     """The variants whose indices agree best with those in the file's names: one, or several that count alike."""
     if variant is not None:
-        return [_detection(manifest, table, dialect, root, variant, remaining)]
+        return [_detection(manifest, table, dialect, root, variant, ignored)]
     present = _indices_in_names(folded, table, dialect, root)
     agreement: dict[str, float] = {}
     for name in table.variants:
@@ -267,7 +267,7 @@ def _detections(
         agreement[name] = len(present & expected) / union if union else 1.0
     best = max(agreement.values())
     nearest = [name for name, share in agreement.items() if share == best]
-    return [_detection(manifest, table, dialect, root, name, remaining) for name in nearest]
+    return [_detection(manifest, table, dialect, root, name, ignored) for name in nearest]
 
 
 def _indices_in_names(
@@ -300,9 +300,7 @@ def _indices_of_variant(table: Table, dialect: str, variant: str) -> set[frozens
     return found - {frozenset()}
 
 
-def _detection(
-    manifest: Manifest, table: Table, dialect: str, root: str, variant: str, remaining: Remaining
-) -> Detection:
+def _detection(manifest: Manifest, table: Table, dialect: str, root: str, variant: str, ignored: Ignored) -> Detection:
     named_classes = _named_classes(manifest, table, dialect, root)
     expansion = expand(table, variant, {dialect: root}, named_classes or DEFAULT_CLASSES)
     parameters = expansion.by_name[dialect]
@@ -315,12 +313,7 @@ def _detection(
         for name, parameter in parameters.items()
         if name not in manifest and not (parameter.optional and parameter.group not in groups_present)
     ]
-    globs = tuple(glob for kinds in table.ignore[dialect].values() for glob in kinds)
-    if globs not in remaining:
-        ignored = _any_of(globs)
-        readable = (name for name, spec in manifest.items() if spec.dtype not in OPAQUE)
-        remaining[globs] = [name for name in readable if not ignored.match(name)]
-    unexpected = [name for name in remaining[globs] if name not in parameters]
+    unexpected = _unexplained((name for name in manifest if name not in parameters), manifest, table, dialect, ignored)
     evidence = [
         f"{len(present)} of {len(parameters)} names of {variant} ({dialect}) are in the file",
         f"scope in front: `{root}`" if root else "no scope in front of the names",
@@ -342,6 +335,19 @@ def _detection(
         tuple(evidence),
         expansion,
     )
+
+
+def _unexplained(
+    names: Iterable[str], manifest: Manifest, table: Table, dialect: str, ignored: Ignored
+) -> Iterator[str]:
+    """The names that no ignore rule of a dialect explains."""
+    globs = tuple(glob for kinds in table.ignore[dialect].values() for glob in kinds)
+    known = ignored.setdefault(globs, {})
+    for name in names:
+        if name not in known:
+            known[name] = manifest[name].dtype in OPAQUE or _any_of(globs).match(name) is not None
+        if not known[name]:
+            yield name
 
 
 def _fits(manifest: Manifest, expansion: Expansion, dialect: str, name: str, measured: Mapping[str, int]) -> bool:

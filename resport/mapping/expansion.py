@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, product
+from functools import cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 from resport.errors import TableError
 from resport.mapping.axes import AxisMove, AxisString
+from resport.mapping.by_dialect import ByDialect
 from resport.mapping.counts import combinations, look_up
+from resport.mapping.layer_order import layer_of, layer_positions
 from resport.mapping.tables import CLASSES, MEASURED, Fold, Group, Row, Table
 from resport.mapping.templates import Constant, Template
 
@@ -25,7 +28,8 @@ class Parameter(NamedTuple):
     """One parameter of a variant.
 
     Attributes:
-        names: its tensors' names by dialect: one, several where the dialect splits it, none where it is a constant.
+        names: its tensors' names by dialect: one, several where the dialect splits it, none where it is a constant;
+            those of a dialect are made when they are first asked for.
         constants: its value in the dialects that have no tensor for it.
         axes: its axes by dialect.
         fans: by dialect the axes along which its several tensors are stacked, in the order of ``names``.
@@ -84,34 +88,65 @@ class ConcreteFold(NamedTuple):
     axis: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Expansion:
-    """A table expanded for one variant.
+    """A table expanded for one variant. What a conversion between two dialects does not need of it is not worked out.
 
     Attributes:
         table: the table.
         variant: the variant's name.
         roots: what stands in front of every name, by dialect.
         parameters: in network order.
-        folds: all folds of the variant.
-        by_name: for each dialect the parameter that a name belongs to.
         texts: what the holes ``{variant}`` and ``{classes}`` were filled with.
     """
 
     table: Table
     variant: str
     roots: Mapping[str, str]
-    parameters: tuple[Parameter, ...]
-    folds: tuple[ConcreteFold, ...]
-    by_name: Mapping[str, Mapping[str, Parameter]] = field(repr=False)
+    parameters: tuple[Parameter, ...] = field(repr=False)
     texts: Mapping[str, int | str] = field(default_factory=dict)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Mapping[str, Parameter]]:
+        """For each dialect the parameter that a name belongs to.
+
+        Raises:
+            TableError: when a dialect is asked for of which two rows give one name.
+        """
+        return ByDialect(self.table.dialects, lambda dialect: _by_name(self.table, dialect, self.parameters))
+
+    @cached_property
+    def folds(self) -> tuple[ConcreteFold, ...]:
+        """All folds of the variant.
+
+        Raises:
+            TableError: a fold names a tensor that isn't there.
+        """
+        folds = tuple(fold for group in self.table.groups for fold in _folds(self, group))
+        _check_folds(self.table, folds, self.by_name)
+        return folds
+
+    @property
+    def counts(self) -> Mapping[str, Any]:
+        """Counts of the indices, and the named sizes."""
+        return {**self.table.sizes, **self.table.variant(self.variant)}
+
+    def check(self) -> None:
+        """Work everything out, of all dialects.
+
+        Raises:
+            TableError: two rows give one name, or a fold names a tensor that isn't there.
+        """
+        for dialect in self.table.dialects:
+            self.names(dialect)
+        _ = self.folds
 
     def names(self, dialect: str) -> list[str]:
         """The names of all tensors of a dialect, in the order that the dialect's formats go by."""
         names = list(self.by_name[dialect])
         if dialect not in self.table.order:
             return names
-        position = _layer_positions(self, dialect)
+        position = layer_positions(self, dialect)
         return sorted(names, key=lambda name: position[layer_of(name)])
 
 
@@ -128,7 +163,7 @@ def expand(
 
     Raises:
         OptionError: the family has no such variant.
-        TableError: two rows give one name, a count or size has no value, or a fold names a tensor that isn't there.
+        TableError: a count or size has no value. What is wrong with names and folds shows when they are asked for.
     """
     counts = {**table.sizes, **table.variant(variant)}
     texts: dict[str, int | str] = {"variant": variant, CLASSES: num_classes}
@@ -136,21 +171,11 @@ def expand(
     filled = {dialect: root.fill(in_roots) for dialect, root in table.roots.items()}
     filled.update(roots or {})
     parameters: list[Parameter] = []
-    folds: list[ConcreteFold] = []
     for group in table.groups:
         lines = _lines(table, group, texts, counts, filled)
         for indices in combinations(table, group, counts):
             parameters.extend(_parameters(table, group, lines, indices, counts))
-        folds.extend(_folds(table, texts, group, counts, filled))
-    by_name = {dialect: _by_name(table, dialect, parameters) for dialect in table.dialects}
-    _check_folds(table, folds, by_name)
-    return Expansion(table, variant, filled, tuple(parameters), tuple(folds), by_name, texts)
-
-
-def layer_of(name: str) -> str:
-    """The layer that a tensor belongs to: its name up to the last ``/`` or, where there is none, the last ``.``."""
-    separator = "/" if "/" in name else "."
-    return name.rpartition(separator)[0]
+    return Expansion(table, variant, filled, tuple(parameters), texts)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -188,7 +213,7 @@ def _lines(
             try:
                 lines.append(_line(table, group, row, words, texts, counts, roots))
             except ValueError as error:
-                raise TableError(str(error), file=table.path, group=group.number, row=row.text) from None
+                raise _fault(error, table, group, row) from None
     return lines
 
 
@@ -231,34 +256,44 @@ def _parameters(
     table: Table, group: Group, lines: Sequence[_Line], indices: Mapping[str, int], counts: Mapping[str, Any]
 ) -> Iterator[Parameter]:
     for line in lines:
-        if any(indices[index] != 1 for index in line.fan):
-            continue
-        try:
-            yield _parameter(group, line, indices, counts)
-        except ValueError as error:
-            raise TableError(str(error), file=table.path, group=group.number, row=line.row.text) from None
+        if not line.fan or all(indices[index] == 1 for index in line.fan):
+            try:
+                yield _parameter(table, group, line, indices, counts)
+            except ValueError as error:
+                raise _fault(error, table, group, line.row) from None
 
 
-def _parameter(group: Group, line: _Line, indices: Mapping[str, int], counts: Mapping[str, Any]) -> Parameter:
+def _parameter(
+    table: Table, group: Group, line: _Line, indices: Mapping[str, int], counts: Mapping[str, Any]
+) -> Parameter:
     fan_counts = {index: look_up(counts[index], indices, group.over) for index in line.fan}
     _check_even(group, fan_counts, indices, counts)
-    names: dict[str, tuple[str, ...]] = {}
-    for dialect, fan in line.fans.items():
-        cell = line.cells.get(dialect)
-        if cell is None:
-            names[dialect] = ()
-        elif not fan:
-            names[dialect] = (cell.fill(indices),)
-        else:
-            every = _numbers({index: fan_counts[index] for index in fan})
-            names[dialect] = tuple(cell.fill({**indices, **numbers}) for numbers in every)
+
+    def names(dialect: str) -> tuple[str, ...]:
+        try:
+            return tuple(_names(line, dialect, indices, fan_counts))
+        except ValueError as error:
+            raise _fault(error, table, group, line.row) from None
+
     sizes = dict(line.sizes)
     for axis, size in line.open_sizes.items():
         sizes[axis] = look_up(size, indices, group.over)
     for index, count in fan_counts.items():
         if sizes.setdefault(index, count) != count:
             raise ValueError(f"axis `{index}` has size {sizes[index]}, and index `{index}` counts to {count}")
-    return Parameter(names, line.constants, line.axes, line.fans, sizes, group.number, group.optional, line.row.text)
+    by_dialect = ByDialect(table.dialects, names)
+    return Parameter(
+        by_dialect, line.constants, line.axes, line.fans, sizes, group.number, group.optional, line.row.text
+    )
+
+
+def _names(line: _Line, dialect: str, indices: Mapping[str, int], fan_counts: Mapping[str, int]) -> Iterator[str]:
+    """The names of a line's tensors in a dialect."""
+    cell, fan = line.cells.get(dialect), line.fans[dialect]
+    if cell is None:
+        return
+    for numbers in _numbers({index: fan_counts[index] for index in fan}) if fan else ({},):
+        yield cell.fill({**indices, **numbers})
 
 
 def _check_even(
@@ -296,26 +331,28 @@ def _word_choices(table: Table, cells: Iterable[Template | Constant]) -> Iterato
         yield dict(zip(used, positions, strict=True))
 
 
-def _folds(
-    table: Table,
-    texts: Mapping[str, int | str],
-    group: Group,
-    counts: Mapping[str, Any],
-    roots: Mapping[str, str],
-) -> Iterator[ConcreteFold]:
+def _folds(expansion: Expansion, group: Group) -> Iterator[ConcreteFold]:
+    table = expansion.table
     for fold in group.folds:
-        for indices in combinations(table, group, counts):
-            for words in _word_choices(table, (fold.into, *fold.operands)):
+        choices = list(_word_choices(table, (fold.into, *fold.operands)))
+        for indices in combinations(table, group, expansion.counts):
+            for words in choices:
                 spellings = {word: table.words[word][fold.dialect][position] for word, position in words.items()}
+                values = {**indices, **spellings, **expansion.texts}
                 try:
-                    yield _concrete(fold, roots[fold.dialect], {**indices, **spellings, **texts})
+                    yield _concrete(fold, expansion.roots[fold.dialect], values)
                 except ValueError as error:
-                    raise TableError(str(error), file=table.path, group=group.number) from None
+                    raise _fault(error, table, group) from None
 
 
 def _concrete(fold: Fold, root: str, values: Mapping[str, int | str]) -> ConcreteFold:
     operands = tuple(root + operand.fill(values) for operand in fold.operands)
     return ConcreteFold(fold.dialect, fold.op, root + fold.into.fill(values), operands, fold.axis)
+
+
+def _fault(error: ValueError, table: Table, group: Group, row: Row | None = None) -> TableError:
+    """What is wrong with a value, and where in the table that is."""
+    return TableError(str(error), file=table.path, group=group.number, row=row and row.text)
 
 
 def _by_name(table: Table, dialect: str, parameters: Sequence[Parameter]) -> dict[str, Parameter]:
@@ -338,39 +375,3 @@ def _check_folds(table: Table, folds: Sequence[ConcreteFold], by_name: Mapping[s
         for name in (fold.into, *fold.operands):
             if name not in by_name[fold.dialect]:
                 raise TableError(f"a fold names `{name}`, which no row gives to {fold.dialect}", file=table.path)
-
-
-def _layer_positions(expansion: Expansion, dialect: str) -> dict[str, int]:
-    """Place of each layer in the order that the table gives; every layer must have exactly one."""
-    layers = dict.fromkeys(layer_of(name) for name in expansion.by_name[dialect])
-    position: dict[str, int] = {}
-    for layer in _ordered_layers(expansion, dialect):
-        if layer in layers and layer not in position:
-            position[layer] = len(position)
-    lacking = [layer for layer in layers if layer not in position]
-    if lacking:
-        raise TableError(f"[order] {dialect} has no place for layer `{lacking[0]}`", file=expansion.table.path)
-    return position
-
-
-def _ordered_layers(expansion: Expansion, dialect: str) -> Iterator[str]:
-    """Fill the patterns of ``[order]``: a run of patterns with the same holes is repeated as one for each number."""
-    table = expansion.table
-    counts = {**table.sizes, **table.variant(expansion.variant)}
-    root = expansion.roots[dialect]
-    for holes, templates in groupby(table.order[dialect], key=_index_holes):
-        run = list(templates)
-        # The group that runs over these indices knows which is the outer one.
-        group = next((group for group in table.groups if holes.issubset(group.over)), None)
-        if group is None:
-            raise TableError(f"[order] {dialect}: no group runs over {' and '.join(sorted(holes))}", file=table.path)
-        over = [index for index in group.over if index in holes]
-        for indices in combinations(table, group, counts, over):
-            try:
-                yield from (root + template.fill({**indices, **expansion.texts}) for template in run)
-            except ValueError as error:
-                raise TableError(f"[order] {dialect}: {error}", file=table.path) from None
-
-
-def _index_holes(template: Template) -> frozenset[str]:
-    return template.depends_on - {"variant", CLASSES}

@@ -2,24 +2,19 @@
 
 Reading a table takes milliseconds, and there is one for each family. Detection first looks at the texts that a family's
 names end with, their numbers folded; only the tables that come near are read in full. The texts of the shipped tables
-are kept beside Python's own compiled modules, under a digest of all that they were made from, and are made again
-when any of it changed. Where nothing can be kept, nothing is, as with Python's modules.
+are kept (``resport.mapping.kept``), and made again when a table or the code that reads them changed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 from resport.mapping.folding import FOLDED_NUMBER, fold_digits
+from resport.mapping.kept import keep, kept
 from resport.mapping.tables import Table, load_table, table_paths, tables_folder
 from resport.mapping.templates import Constant, Hole, Template
 
@@ -96,12 +91,11 @@ class ShippedTables(Sequence[Table]):
     def outlines(self) -> tuple[Outline, ...]:
         """The outline of each table, in their order."""
         if self._outlines is None:
-            digest = _digest([tables_folder() / "_common.toml", *self._paths])
-            place = _place()
-            self._outlines = _kept(place, digest)
+            stamp = _stamp([tables_folder() / "_common.toml", *self._paths])
+            self._outlines = kept(OUTLINES_FILE, stamp, lambda value: tuple(map(Outline.from_dict, value)))
             if self._outlines is None:
                 self._outlines = tuple(outline_of(table) for table in self)
-                _keep(place, digest, self._outlines)
+                keep(OUTLINES_FILE, stamp, [each.to_dict() for each in self._outlines])
         return self._outlines
 
 
@@ -164,37 +158,8 @@ def nearest_root(roots: Mapping[str, Sequence[str]], texts: Set[str]) -> tuple[s
     return max(hits.items(), key=lambda item: (item[1], -len(item[0])))
 
 
-def _digest(tables: Iterable[Path]) -> str:
-    """Of all that the outlines are made from: the tables, and the code that reads them."""
-    digest = hashlib.sha256()
-    for path in (*tables, *sorted(Path(__file__).parent.glob("*.py"))):
-        content = path.read_bytes()
-        digest.update(f"{path.name} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.hexdigest()
-
-
-def _place() -> Path | None:
-    """Where outlines are kept: in the folder of Python's compiled modules; None where Python keeps none."""
-    cached = __spec__.cached if __spec__ is not None else None
-    return Path(cached).with_name(OUTLINES_FILE) if cached else None
-
-
-def _kept(place: Path | None, digest: str) -> tuple[Outline, ...] | None:
-    """The outlines that were kept for a digest."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        value = json.loads(place.read_bytes()) if place else {}
-        if value["digest"] == digest:
-            return tuple(map(Outline.from_dict, value["outlines"]))
-    return None
-
-
-def _keep(place: Path | None, digest: str, outlines: Iterable[Outline]) -> None:
-    """Keep outlines, if Python may keep its modules and the folder can be written to; in one step, others may read."""
-    if place is None or sys.dont_write_bytecode:
-        return
-    text = json.dumps({"digest": digest, "outlines": [each.to_dict() for each in outlines]}, separators=(",", ":"))
-    temporary = place.with_name(f"{OUTLINES_FILE}.{os.getpid()}")
-    with contextlib.suppress(OSError):
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(place)
+def _stamp(tables: Iterable[Path]) -> str:
+    """Of the tables, and of the code that reads them: what Python goes by, too, to tell whether a module changed."""
+    files = [*tables, *sorted(Path(__file__).parent.glob("*.py"))]
+    found = [(file.name, file.stat()) for file in files]
+    return " ".join(f"{name} {status.st_size} {status.st_mtime_ns}" for name, status in found)

@@ -7,19 +7,18 @@ dialect lacks are all errors before any checkpoint is opened.
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from resport.errors import SourceNotFoundError, TableError
+from resport.mapping.kept import keep, kept
 from resport.mapping.ops import ALONG_AXIS, FOLDS, OPERATIONS
 from resport.mapping.sections import VARIANT, Sections
 from resport.mapping.structure import GROUP
-from resport.mapping.tables import CLASSES, MEASURED, Fold, Group, Row, Table
+from resport.mapping.tables import CLASSES, MEASURED, Fold, Group, Row, Table, tables_folder
 from resport.mapping.templates import Constant, Template, parse_cell, parse_template
+from resport.nearest import nearest
 
 COMMON_FILE = "_common.toml"
 GROUP_KEYS = frozenset({"over", "prefix", "rows", "optional", "folds"})
@@ -46,7 +45,7 @@ def parse_table(path: Path, folder: Path) -> Table:
 def _shipped(name: str, folder: Path) -> Path:
     families = sorted(path.stem for path in folder.glob("*.toml") if not path.name.startswith("_"))
     if name not in families:
-        near = get_close_matches(name, families, 1)
+        near = nearest(name, families, 1)
         hint = f"did you mean `{near[0]}`?" if near else "resport mappings list"
         raise SourceNotFoundError(f"there is no family `{name}`", expected=", ".join(families), hint=hint)
     return folder / f"{name}.toml"
@@ -59,17 +58,26 @@ def read_toml(path: Path) -> tuple[dict[str, Any], bytes]:
         TableError: it is no TOML.
     """
     content = path.read_bytes()
+    # What is shipped is read again and again, and JSON is read in a twentieth of the time that TOML takes.
+    name, stamp = f"{path.name}.json", hashlib.sha256(content).hexdigest()
+    is_kept = path.parent == tables_folder()
+    values = kept(name, stamp, dict) if is_kept else None
+    if values is None:
+        values = _parsed(content, path)
+        if is_kept:
+            keep(name, stamp, values)
+    return values, content
+
+
+def _parsed(content: bytes, path: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
-        return _parsed(content), content
+        return tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TableError(f"this is no TOML: {error}", file=str(path)) from None
     except RecursionError:
         raise TableError("lists or sections are nested too deeply", file=str(path)) from None
-
-
-@lru_cache(maxsize=2)  # what all tables share, and one of them
-def _parsed(content: bytes) -> dict[str, Any]:
-    return tomllib.loads(content.decode("utf-8"))
 
 
 class _Parser(Sections):
@@ -173,7 +181,7 @@ class _Parser(Sections):
         """The entry of ``[axes]`` and the sizes that the last cell of a row gives."""
         name, *given = text.split() or [""]
         if name not in self.axes:
-            near = get_close_matches(name, self.axes, 1)
+            near = nearest(name, self.axes, 1)
             raise self.error(
                 f"`{name}` is no entry of [axes]",
                 expected=", ".join(self.axes),
@@ -269,7 +277,7 @@ class _Parser(Sections):
         for hole in template.holes:
             if hole.name not in known:
                 alike = [each for each in known if len(each) == len(hole.name)]
-                near = get_close_matches(hole.name, alike, 1, cutoff=0.5) or get_close_matches(hole.name, known, 1)
+                near = nearest(hole.name, alike, 1, cutoff=0.5) or nearest(hole.name, known, 1)
                 hint = f"did you mean `{{{near[0]}}}`?" if near else None
                 raise self.error(f"`{{{hole.name}}}` is {what}", hint=hint)
             if hole.offset and hole.name not in holes:

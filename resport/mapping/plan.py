@@ -110,8 +110,7 @@ class Ignored(NamedTuple):
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """A conversion that can be carried out.
 
     Attributes:

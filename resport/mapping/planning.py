@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from resport.dtypes import FLOATING, OPAQUE
 from resport.errors import PlanError
 from resport.mapping.detection import ignored_kind, measured_sizes
-from resport.mapping.expansion import ConcreteFold, Expansion, Parameter, layer_of
+from resport.mapping.expansion import ConcreteFold, Expansion, Parameter
 from resport.mapping.folding import fold_names, shortened
+from resport.mapping.layer_order import layer_of
 from resport.mapping.ops import GATHERED
 from resport.mapping.plan import Adjustment, Check, Fill, Ignored, Move, Plan, PlanOptions, ignore_rule, stored
 from resport.mapping.tables import CLASSES, MEASURED, RGB
@@ -108,13 +109,11 @@ class _Planner:
         """Plan a parameter that the source dialect has as a tensor."""
         names = parameter.names[self.source_dialect]
         targets = parameter.names[self.target_dialect]
-        rules = {name: self.ignored_by(name, targets) for name in names}
-        for name in names:
-            rule = rules[name]
-            if rule and name in self.source:
-                self.ignored[name] = rule
-        if any(rules.values()):
-            return
+        if self.options.ignore:
+            rules = {name: self.ignored_by(name, targets) for name in names}
+            self.ignored.update((name, rule) for name, rule in rules.items() if rule and name in self.source)
+            if any(rules.values()):
+                return
         specs = [self.spec_of(name) for name in names]
         absent = [name for name, spec in zip(names, specs, strict=True) if spec is None]
         self.missing.extend(absent)
@@ -252,7 +251,7 @@ class _Planner:
 
     def plan(self) -> Plan:
         """The plan of what was matched."""
-        possible = self.folds()
+        possible = self.folds() if self.checks or self.options.fold else {}
         foldable = {operand for each in possible.values() for fold in each for operand in fold.operands}
         folds = possible if self.options.fold else {}
         fills = {fill.target.name: fill for fill in self.fills}

@@ -6,7 +6,6 @@ Every key is known and every value of its kind, or the table is refused with the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from resport.errors import TableError
@@ -16,6 +15,7 @@ from resport.mapping.relations import RELATION_KEYS, Relation, parse_relations
 from resport.mapping.structure import TABLE, Kind, KindError
 from resport.mapping.tables import CLASSES, MEASURED, AxesEntry, Stock
 from resport.mapping.templates import Number, Spelling
+from resport.nearest import nearest
 
 VARIANT = "variant"
 COMMON_KEYS = frozenset({"axes", "words", "ignore", "shadow"})
@@ -71,7 +71,7 @@ class Sections:
         """Refuse keys that nothing reads."""
         for key in section:
             if key not in known:
-                near = get_close_matches(key, known, 1)
+                near = nearest(key, known, 1)
                 raise self.error(
                     f"{what} has the unknown key `{key}`",
                     expected=", ".join(sorted(known)),

@@ -78,8 +78,7 @@ def widened(plan: Plan) -> Plan:
         plan: the plan.
     """
     wide = {name: stored(spec, "float64") for name, spec in plan.targets.items()}
-    return replace(
-        plan,
+    return plan._replace(
         moves=tuple(move._replace(targets=tuple(wide[each.name] for each in move.targets)) for move in plan.moves),
         fills=tuple(fill._replace(target=wide[fill.target.name]) for fill in plan.fills),
         targets=Manifest(wide.values()),

@@ -11,7 +11,7 @@ from resport.errors import OptionError, TableError
 from resport.mapping import Expansion, Table, expand, load_table, tables_folder
 from resport.mapping.checking import known_specs
 from resport.mapping.counts import look_up
-from resport.mapping.expansion import layer_of
+from resport.mapping.layer_order import layer_of
 from resport.mapping.templates import Template
 from resport.tensors import Manifest
 from tests.mapping.manifest_files import (
@@ -223,7 +223,7 @@ REFUSED = {
 def test_refused(old: str, new: str, message: str, load: Load, tmp_path: Path) -> None:
     assert TOY.count(old) == 1
     with pytest.raises(TableError) as caught:
-        expand(load(TOY.replace(old, new)), "toy_a")
+        expand(load(TOY.replace(old, new)), "toy_a").check()
     assert str(caught.value).replace(str(tmp_path / "toy.toml"), "FILE") == message
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from resport.mapping import Table, expand, load_table, shipped_tables, table_paths
+from resport.mapping import Table, expand, load_table, shipped_tables, table_paths, tables_folder
+from resport.mapping import kept as kept_module
 from resport.mapping import outlines as outlines_module
+from resport.mapping import parsing as parsing_module
 from resport.mapping.folding import fold_digits
 from resport.mapping.outlines import Outline, ShippedTables, outline_of, outlines_of
 from tests.mapping.toy import TOY
@@ -20,11 +24,10 @@ Load = Callable[[str], Table]
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for kept outlines that nothing else uses, and Python allowed to keep things."""
-    kept = tmp_path / "kept.json"
-    monkeypatch.setattr(outlines_module, "_place", lambda: kept)
+    """Where outlines are kept, in a folder that nothing else uses, and Python allowed to keep things."""
+    monkeypatch.setattr(kept_module, "_place", lambda name: tmp_path / name)
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    return kept
+    return tmp_path / "outlines.json"
 
 
 def refuse(*_: object) -> None:
@@ -47,9 +50,9 @@ def test_kept_outlines_are_those_of_the_tables(place: Path, monkeypatch: pytest.
         lambda text: text[:-1],
         lambda text: "[]",
         lambda text: "\x00",
-        lambda text: json.dumps({**json.loads(text), "digest": "0" * 64, "outlines": []}),
-        lambda text: json.dumps({**json.loads(text), "outlines": [{"family": 3}]}),
-        lambda text: json.dumps({**json.loads(text), "outlines": 3}),
+        lambda text: json.dumps({**json.loads(text), "stamp": "0" * 64, "value": []}),
+        lambda text: json.dumps({**json.loads(text), "value": [{"family": 3}]}),
+        lambda text: json.dumps({**json.loads(text), "value": 3}),
     ],
 )
 def test_kept_outlines_that_are_not_ours_are_made_again(place: Path, damage: Callable[[str], str]) -> None:
@@ -60,12 +63,34 @@ def test_kept_outlines_that_are_not_ours_are_made_again(place: Path, damage: Cal
     assert place.read_text() == text
 
 
-def test_a_changed_table_changes_the_digest(tmp_path: Path) -> None:
+def test_a_changed_table_changes_the_stamp(tmp_path: Path) -> None:
     table = tmp_path / "a.toml"
-    table.write_text("a = 1")
-    before = outlines_module._digest([table])
-    table.write_text("a = 2")
-    assert outlines_module._digest([table]) != before
+    stamps = set()
+    for text, changed in [("a = 1", 1), ("a = 2", 2), ("a = 10", 2)]:
+        table.write_text(text)
+        os.utime(table, ns=(changed, changed))
+        stamps.add(outlines_module._stamp([table]))
+    assert len(stamps) == 3
+
+
+def test_shipped_tables_are_read_as_they_are(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of TOML everything is kept: what is read the second time, without TOML, is what was read the first time."""
+    paths = [tables_folder() / "_common.toml", *table_paths()]
+    first = [parsing_module.read_toml(path) for path in paths]
+    assert [values for values, _ in first] == [tomllib.loads(path.read_text()) for path in paths]
+    with monkeypatch.context() as patched:
+        patched.setattr(parsing_module, "_parsed", refuse)
+        assert [parsing_module.read_toml(path) for path in paths] == first
+    kept = place.parent / f"{paths[1].name}.json"
+    kept.write_text(json.dumps({**json.loads(kept.read_text()), "stamp": "0" * 64, "value": {"family": "other"}}))
+    assert parsing_module.read_toml(paths[1]) == first[1]
+
+
+def test_a_table_of_ones_own_is_not_kept(place: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(TOY)
+    parsing_module.read_toml(own)
+    assert [file.name for file in tmp_path.iterdir()] == ["own.toml"]
 
 
 def test_nothing_is_kept_where_python_keeps_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +100,7 @@ def test_nothing_is_kept_where_python_keeps_nothing(place: Path, monkeypatch: py
 
 
 def test_a_folder_that_cannot_be_written_to(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlines_module, "_place", lambda: place / "nowhere" / "outlines.json")
+    monkeypatch.setattr(kept_module, "_place", lambda name: place / "nowhere" / name)
     assert ShippedTables().outlines
     assert not place.exists()
 
