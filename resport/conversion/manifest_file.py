@@ -18,8 +18,8 @@ from resport.dtypes import OPAQUE
 from resport.errors import OptionError
 from resport.formats import Reader
 from resport.formats.atomic import check_replaceable
-from resport.formats.base import write_errors
 from resport.formats.publication import replacing
+from resport.formats.system_errors import write_errors
 from resport.tensors import TensorSpec
 
 MANIFEST_KEY = "resport_manifest"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resport.dtypes import BY_NAME, FLOATING, to_numpy
 from resport.tensors import TensorSpec
@@ -24,8 +23,7 @@ NUMPY_PAYS_BYTES = 1 << 28
 """From so many bytes on it takes less time to import numpy than to do without."""
 
 
-@dataclass(frozen=True, slots=True)
-class OddValues:
+class OddValues(NamedTuple):
     """How many values of one tensor are no finite numbers.
 
     Attributes:

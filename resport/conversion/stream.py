@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from resport.conversion.odd_values import OddValueCounter
@@ -113,7 +114,9 @@ def carry_out(
     for move in plan.moves:
         left = [spec for spec in move.targets if not is_resumed(spec)]
         if left and is_copy(move, reader.manifest):
-            writer.write_pieces(left[0].name, watched(left[0], reader.pieces(move.sources[0])))
+            name = move.sources[0]
+            passing = watched(left[0], reader.unchecked_pieces(name))
+            writer.write_pieces(left[0].name, passing, partial(reader.check, name))
         elif left:
             for spec, array in zip(move.targets, moved(move, reader.read), strict=True):
                 if spec in left:

@@ -7,21 +7,19 @@ bytes whatever that order was. It writes to a temporary name beside the target; 
 
 from __future__ import annotations
 
-import errno
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resport.dtypes import to_numpy
-from resport.errors import FormatError, OptionError, ResportError, TargetWriteError
+from resport.errors import FormatError, OptionError
 from resport.formats.crc32c import extend_crc32c
 from resport.formats.journal import Journal
 from resport.formats.positioned import write_at
-from resport.formats.source import with_read_errors, with_read_errors_of_pieces
 from resport.formats.staging import Staging, only_one
+from resport.formats.system_errors import with_read_errors, with_read_errors_of_pieces, write_errors
 from resport.tensors import Manifest, TensorSpec
 
 if TYPE_CHECKING:
@@ -53,7 +51,8 @@ class Reader(ABC):
 
     def __init_subclass__(cls) -> None:
         """Have what the system says while a reader of the class reads said of its checkpoint, however it reads."""
-        for name, said in (("read", with_read_errors), ("pieces", with_read_errors_of_pieces)):
+        of_pieces = with_read_errors_of_pieces
+        for name, said in (("read", with_read_errors), ("pieces", of_pieces), ("unchecked_pieces", of_pieces)):
             if name in cls.__dict__:
                 setattr(cls, name, said(cls.__dict__[name]))
 
@@ -88,6 +87,21 @@ class Reader(ABC):
             FormatError: the bytes are damaged, missing or not what the manifest says.
         """
         yield bytes_of(self.read(name))
+
+    def unchecked_pieces(self, name: str) -> Iterator[Buffer]:
+        """``pieces`` for those who work out the CRC-32C of the bytes anyway, and hand it to ``check``.
+
+        A checksum that the file has of the tensor may so be left to them; everything else is found as by ``pieces``.
+        """
+        return self.pieces(name)
+
+    def check(self, name: str, crc: int) -> None:
+        """Hold the plain CRC-32C of a tensor's ``unchecked_pieces`` against what the file says of it, if it does.
+
+        Raises:
+            ChecksumError: they differ.
+        """
+        return
 
     @abstractmethod
     def close(self) -> None:
@@ -183,14 +197,21 @@ class Writer(ABC):
             self._write(spec, values)
         self._note(name)
 
-    def write_pieces(self, name: str, pieces: Iterable[Buffer]) -> None:
+    def write_pieces(self, name: str, pieces: Iterable[Buffer], check: Callable[[int], None] | None = None) -> None:
         """Write one tensor whose bytes come a piece at a time, as ``Reader.pieces`` gives them.
+
+        Args:
+            name: the tensor.
+            pieces: its bytes.
+            check: given their CRC-32C before the tensor counts as written; raises where that is wrong.
 
         Raises:
             OptionError: the name was not declared or is written already, or the bytes are not as many as its spec has.
         """
         spec = self._unwritten_spec(name)
         self._write_pieces(spec, self._counted(pieces, spec))
+        if check is not None:
+            check(self.checksums[name])
         self._note(name)
 
     def resume(self, name: str, watch: Callable[[TensorSpec, Iterable[Buffer]], Iterable[Buffer]]) -> bool:
@@ -220,7 +241,7 @@ class Writer(ABC):
         self._unwritten.discard(name)
         if self.journal is not None:
             with write_errors(self.path):
-                self.journal.add(name, self.checksums[name])
+                self.journal.add(name, self.checksums[name], self.manifest[name].nbytes)
 
     def _unwritten_spec(self, name: str) -> TensorSpec:
         spec = self.manifest.get(name)
@@ -377,17 +398,3 @@ def bytes_of(array: np.ndarray) -> memoryview:
     import numpy as np
 
     return array.reshape(-1).view(np.uint8).data
-
-
-@contextmanager
-def write_errors(path: str) -> Iterator[None]:
-    """Say of which target the system's error is, and what it means."""
-    try:
-        yield
-    except ResportError:
-        raise
-    except OSError as error:
-        number = error.errno
-        reason = os.strerror(number) if number else str(error)
-        hint = "free some space, or give a target on another disk" if number in (errno.ENOSPC, errno.EDQUOT) else None
-        raise TargetWriteError(f"`{path}` cannot be written: {reason[:1].lower()}{reason[1:]}", hint=hint) from error

@@ -6,7 +6,6 @@ when their checksum is computed: reading a checkpoint costs hardly more than cop
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import TYPE_CHECKING, BinaryIO
 
 from resport.dtypes import to_numpy
@@ -14,7 +13,7 @@ from resport.errors import ChecksumError, FormatError
 from resport.formats.crc32c import extend_crc32c
 from resport.formats.damage import check_text_count, quoted
 from resport.formats.leveldb_table import mask_crc32c
-from resport.formats.positioned import all_pieces_at, read_at
+from resport.formats.positioned import read_at
 from resport.formats.protobuf import read_varint
 from resport.tensors import TensorSpec
 
@@ -47,35 +46,6 @@ def read_into(file: BinaryIO, raw: np.ndarray, offset: int, path: str) -> int:
         if n_read < chunk.nbytes:
             raise FormatError(f"`{path}` became shorter while it was read", path=path, offset=offset + start + n_read)
         crc = extend_crc32c(crc, chunk.data)
-    return crc
-
-
-def pieces_with_crc(file: BinaryIO, size_bytes: int, offset: int, path: str) -> Generator[memoryview, None, int]:
-    """The bytes at a place in a file, piece by piece.
-
-    Args:
-        file: an open, unbuffered file.
-        size_bytes: how many they are.
-        offset: where they start in the file.
-        path: the file's name for messages.
-
-    Yields:
-        Views, each valid until the next is asked for.
-
-    Returns:
-        The plain CRC-32C of the bytes.
-
-    Raises:
-        FormatError: the file ends before.
-    """
-
-    def shortened(n_read: int) -> FormatError:
-        return FormatError(f"`{path}` became shorter while it was read", path=path, offset=offset + n_read)
-
-    crc = 0
-    for piece in all_pieces_at(file.fileno(), offset, size_bytes, shortened):
-        crc = extend_crc32c(crc, piece)
-        yield piece
     return crc
 
 

@@ -12,6 +12,7 @@ added that somebody would trip over.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -151,7 +152,7 @@ def parse_entry(name: str, data: Buffer) -> BundleEntry:
         if number == 1:
             dtype = as_int(number, value)
         elif number == 2:
-            shape = parse_shape(as_bytes(number, value))
+            shape = _known_shape(bytes(as_bytes(number, value)))
         elif number == 7:
             slices.append(parse_slice(as_bytes(number, value)))
         elif number in numbers:
@@ -193,6 +194,10 @@ def parse_shape(data: Buffer) -> tuple[int, ...]:
     if min(shape, default=0) < 0:
         raise FormatError("a size of its shape is unknown", got=f"{tuple(shape)}")
     return tuple(shape)
+
+
+# A network has some dozen shapes, and hundreds of tensors of them.
+_known_shape = lru_cache(maxsize=256)(parse_shape)
 
 
 def _check_rank(n_axes: int) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from resport.dtypes import DTYPES, OPAQUE
 from resport.errors import OptionError
 from resport.formats.atomic import remove_file
-from resport.formats.base import Buffer, Writer, bytes_of, write_errors
+from resport.formats.base import Buffer, Writer, bytes_of
 from resport.formats.bundle_entry import (
     BUNDLE_FORMAT,
     BUNDLE_HEADER_KEY,
@@ -33,6 +33,7 @@ from resport.formats.leveldb_writer import encode_table
 from resport.formats.positioned import pieces_at, write_at
 from resport.formats.publication import Detour, publish_files
 from resport.formats.staging import Staging
+from resport.formats.system_errors import write_errors
 from resport.tensors import Manifest, TensorSpec
 
 if TYPE_CHECKING:

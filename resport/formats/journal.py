@@ -1,9 +1,9 @@
 """What a run has written so far, noted beside it, so that another can go on where it was interrupted.
 
 The journal is a file in the staging folder: JSON, a line for the work that is being done, then a line for each tensor
-when its bytes have been handed to the system, with their checksum. Each line is written at once and at the end. A
-process that is killed so leaves whole lines, and at most a part of one behind them, which counts for nothing. Of a
-machine that loses its power a line may be left and its bytes not; the checksum tells.
+when its bytes have been handed to the system, with their checksum. Lines are written at the end, those of small tensors
+several at once. A process that is killed so leaves whole lines, and at most a part of one behind them, which counts for
+nothing. Of a machine that loses its power a line may be left and its bytes not; the checksum tells.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from resport.formats.json_text import JSON_MAX_BYTES, parse_json
 from resport.formats.positioned import read_at
@@ -21,8 +20,8 @@ JOURNAL_NAME = ".resport-journal"
 """No file of a checkpoint that can be gone on with has such a name: they have endings."""
 JOURNAL_VERSION = 1
 
-# Made once: `json.dumps` makes one at each call.
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+JOURNAL_NOTED_BYTES = 4 << 20
+"""Of so many bytes of tensors the lines are written at once: a process that is killed loses no more work than that."""
 
 
 class Journal:
@@ -38,21 +37,32 @@ class Journal:
         self._handle = handle
         self.written = dict(written)
         self.is_kept = is_kept
+        self._lines: list[str] = []
+        self._n_bytes = 0
 
-    def add(self, name: str, crc: int) -> None:
-        """Note that a tensor is written, and its checksum; it stands for an earlier one of that name."""
-        _append(self._handle, [name, crc])
+    def add(self, name: str, crc: int, n_bytes: int) -> None:
+        """Note that a tensor of so many bytes is written, and its checksum; it stands for an earlier of that name."""
+        self._lines.append(f"[{json.dumps(name)},{crc}]\n")
         self.written[name] = crc
+        self._n_bytes += n_bytes
+        if self._n_bytes >= JOURNAL_NOTED_BYTES:
+            self._flush()
 
     def close(self) -> None:
-        """Close the file. Closing twice is allowed."""
-        handle, self._handle = self._handle, -1
-        if handle >= 0:
-            os.close(handle)
+        """Write what is not written yet, and close the file. Closing twice is allowed."""
+        if self._handle >= 0:
+            try:
+                self._flush()
+            finally:
+                handle, self._handle = self._handle, -1
+                os.close(handle)
+
+    def _flush(self) -> None:
+        lines, self._lines, self._n_bytes = self._lines, [], 0
+        _append(self._handle, "".join(lines))
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(NamedTuple):
     """What stands in a journal.
 
     Attributes:
@@ -77,7 +87,7 @@ def begin_journal(folder: str, work: Mapping[str, Any], *, is_kept: bool) -> Jou
     path = os.path.join(folder, JOURNAL_NAME)  # noqa: PTH118 - as it was typed
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        _append(handle, {"journal": JOURNAL_VERSION, "work": work})
+        _append(handle, json.dumps({"journal": JOURNAL_VERSION, "work": work}, separators=(",", ":")) + "\n")
     except BaseException:
         os.close(handle)
         raise
@@ -129,10 +139,10 @@ def read_journal(folder: int) -> Noted:
     return Noted(head["work"], written, n_bytes)
 
 
-def _append(handle: int, value: object) -> None:
-    line = _encode(value).encode() + b"\n"
-    while line:
-        line = line[os.write(handle, line) :]
+def _append(handle: int, lines: str) -> None:
+    left = lines.encode()
+    while left:
+        left = left[os.write(handle, left) :]
 
 
 def _whole_lines(handle: int) -> list[bytes]:

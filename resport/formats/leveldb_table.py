@@ -30,7 +30,7 @@ from resport.errors import ChecksumError, FormatError
 from resport.formats.crc32c import extend_crc32c
 from resport.formats.damage import located
 from resport.formats.positioned import pieces_at
-from resport.formats.protobuf import Buffer, read_varint
+from resport.formats.protobuf import Buffer, read_short_varint, read_varint
 from resport.formats.source import read_head, refuse_foreign
 
 TABLE_MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
@@ -277,9 +277,9 @@ def block_entries(block: Buffer, max_key_bytes: int) -> Iterator[tuple[bytes, Bu
     offset, key = 0, b""
     while offset < end:
         start = offset
-        shared, offset = _short_varint(block, offset, end)
-        unshared, offset = _short_varint(block, offset, end)
-        value_size, offset = _short_varint(block, offset, end)
+        shared, offset = read_short_varint(block, offset, end)
+        unshared, offset = read_short_varint(block, offset, end)
+        value_size, offset = read_short_varint(block, offset, end)
         if shared > len(key) or offset + unshared + value_size > end:
             raise FormatError("an entry of a block reaches beyond it", offset=start)
         max_key_bytes -= shared + unshared
@@ -309,13 +309,6 @@ def _entries_end(block: Buffer) -> int:
     if len(block) < 4 or end < 0:
         raise FormatError("the restart offsets of a block reach beyond it", got=f"{n_restarts} restarts")
     return end
-
-
-def _short_varint(block: Buffer, offset: int, end: int) -> tuple[int, int]:
-    """``read_varint`` with a short way for one byte, which is what nearly all lengths in a block take."""
-    if offset < end and block[offset] < 0x80:
-        return block[offset], offset + 1
-    return read_varint(block, offset, end)
 
 
 def _read_handle(data: Buffer, offset: int) -> tuple[int, int, int]:

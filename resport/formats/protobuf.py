@@ -55,6 +55,13 @@ def read_varint(data: Buffer, offset: int, end: int | None = None) -> tuple[int,
     raise FormatError("a varint has more than 64 bits", offset=offset)
 
 
+def read_short_varint(data: Buffer, offset: int, end: int) -> tuple[int, int]:
+    """``read_varint`` with a short way for one byte, which is what nearly all of them take."""
+    if offset < end and data[offset] < 0x80:
+        return data[offset], offset + 1
+    return read_varint(data, offset, end)
+
+
 def read_fields(data: Buffer) -> Iterator[tuple[int, int, int | Buffer]]:
     """Iterate over the fields of a message in the order of the file.
 
@@ -78,16 +85,16 @@ def read_fields(data: Buffer) -> Iterator[tuple[int, int, int | Buffer]]:
             raise FormatError(
                 "a protobuf message has too many fields", expected=f"at most {PROTOBUF_MAX_FIELDS}", offset=start
             )
-        tag, offset = (data[offset], offset + 1) if data[offset] < 0x80 else read_varint(data, offset)
+        tag, offset = read_short_varint(data, offset, end)
         number, wire_type = tag >> 3, tag & 7
         if number == 0:
             raise FormatError("a protobuf field has the number 0", offset=start)
         if wire_type == VARINT:
-            value, offset = read_varint(data, offset)
+            value, offset = read_short_varint(data, offset, end)
             yield number, wire_type, value
             continue
         if wire_type == LENGTH_DELIMITED:
-            size, offset = read_varint(data, offset)
+            size, offset = read_short_varint(data, offset, end)
         elif wire_type in _FIXED_BYTES:
             size = _FIXED_BYTES[wire_type]
         else:

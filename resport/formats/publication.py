@@ -17,30 +17,28 @@ the data is copied in step 1.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from resport.formats.atomic import create_file, remove_file, sync_file, sync_folder, take_permissions
 from resport.formats.staging import Staging, staged
 
 
-@dataclass(frozen=True, slots=True)
-class Detour:
+class Detour(NamedTuple):
     """The checkpoint of steps 1 and 2.
 
     Attributes:
         data: the second names of the data files, in their order.
         empty: further files that its index asks for, without data.
-        index: the content of its index.
+        index_bytes: the content of its index.
     """
 
     data: Sequence[str]
     empty: Sequence[str]
-    index: bytes
+    index_bytes: bytes
 
 
 @contextmanager
@@ -100,7 +98,7 @@ def publish_files(staging: Staging, data: Sequence[str], index: str, detour: Cal
 def _go_round(staging: Staging, data: Sequence[str], index: str, detour: Detour) -> None:
     """Steps 1 and 2. Where they fail, what they made is removed."""
     staged = staging.create()
-    Path(staged).write_bytes(detour.index)
+    Path(staged).write_bytes(detour.index_bytes)
     take_permissions(staged, index)
     sync_file(staged)
     try:
@@ -138,5 +136,7 @@ def _link(staged: str, second: str) -> None:
     except FileExistsError:
         raise
     except OSError:
+        import shutil
+
         shutil.copy2(staged, second)
         sync_file(second)

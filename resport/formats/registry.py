@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resport.errors import FormatError, OptionError, UnknownFormatError
 from resport.formats.atomic import check_replaceable
-from resport.formats.base import Reader, Writer, write_errors
-from resport.formats.source import not_found, read_errors, read_head, refuse_foreign, regular_file_size, shown
+from resport.formats.base import Reader, Writer
+from resport.formats.source import not_found, read_head, refuse_foreign, regular_file_size, shown
 from resport.formats.staging import remove_dead
+from resport.formats.system_errors import read_errors, write_errors
 from resport.tensors import TensorSpec
 
 if TYPE_CHECKING:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from resport.errors import FormatError, OptionError, ResportError, TargetWriteError
-from resport.formats.base import Writer, write_errors
+from resport.formats.base import Writer
 from resport.formats.journal import Noted, begin_journal, continue_journal, read_journal
 from resport.formats.registry import format_of_target, open_writer
 from resport.formats.staging import Staging, is_at, open_folder, remove_orphans, staging_folders, try_lock
+from resport.formats.system_errors import write_errors
 from resport.tensors import TensorSpec
 
 GO_ON = "run the same command again to go on from there"

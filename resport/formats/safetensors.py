@@ -113,9 +113,15 @@ class SafetensorsWriter(PlacedFileWriter):
     dtypes: ClassVar[frozenset[str]] = frozenset(dtype.name for dtype in BY_SAFETENSORS.values())
     is_resumable: ClassVar[bool] = True
 
+    _listing: str | None = None
+    """The tensors in the header, when they are laid out: no metadata changes them."""
+
     def _lay_out(self) -> bytes:
+        if self._listing is not None:
+            return _header_bytes(self._listing, self.metadata, self.path)
         begins = _lay_out(self.manifest)
-        header = _header_bytes(self.manifest, begins, self.metadata, self.path)
+        self._listing = _listing(self.manifest, begins)
+        header = _header_bytes(self._listing, self.metadata, self.path)
         self._offsets = {name: len(header) + begin for name, begin in begins.items()}
         return header
 
@@ -202,7 +208,7 @@ def _entry(name: str, value: Any, path: str) -> tuple[TensorSpec, int]:
     if not _are_counts(shape) or len(shape) > MAX_AXES:
         raise fault("has no valid shape", got=_short(shape))
     # Axes of size 0 count as 1: numpy refuses the array all the same.
-    if math.prod(max(axis, 1) for axis in shape) * dtype.itemsize > MAX_ARRAY_BYTES:
+    if math.prod([axis or 1 for axis in shape]) * dtype.itemsize > MAX_ARRAY_BYTES:
         raise fault("has a shape that no memory can hold", got=_short(shape))
     if not _are_counts(offsets) or len(offsets) != 2:
         raise fault("has no valid data_offsets", got=_short(offsets))
@@ -263,20 +269,24 @@ def _lay_out(manifest: Manifest) -> dict[str, int]:
     return begins
 
 
-def _header_bytes(manifest: Manifest, begins: Mapping[str, int], metadata: Mapping[str, str], path: str) -> bytes:
-    """The length and the JSON header, padded with spaces so that the data is aligned."""
-    header: dict[str, Any] = {}
-    if metadata:
-        header[SAFETENSORS_METADATA_KEY] = dict(sorted(metadata.items()))
-    for name, spec in manifest.items():
-        begin = begins[name]
-        header[name] = {
+def _listing(manifest: Manifest, begins: Mapping[str, int]) -> str:
+    """The tensors' part of the JSON header, without the brackets around it."""
+    entries = {
+        name: {
             "dtype": BY_NAME[spec.dtype].safetensors,
             "shape": list(spec.shape),
-            "data_offsets": [begin, begin + spec.nbytes],
+            "data_offsets": [begins[name], begins[name] + spec.nbytes],
         }
+        for name, spec in manifest.items()
+    }
+    return _json(entries)[1:-1]
+
+
+def _header_bytes(listing: str, metadata: Mapping[str, str], path: str) -> bytes:
+    """The length and the JSON header, padded with spaces so that the data is aligned."""
+    first = _json({SAFETENSORS_METADATA_KEY: dict(sorted(metadata.items()))})[1:-1] if metadata else ""
     try:
-        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        text = f"{{{','.join(filter(None, (first, listing)))}}}".encode()
     except UnicodeEncodeError as error:
         raise FormatError(f"the metadata for `{path}` is not valid Unicode text", path=path) from error
     text += b" " * (-len(text) % SAFETENSORS_ALIGNMENT_BYTES)
@@ -288,6 +298,10 @@ def _header_bytes(manifest: Manifest, begins: Mapping[str, int], metadata: Mappi
             got=f"{len(text)} bytes",
         )
     return len(text).to_bytes(SAFETENSORS_LENGTH_BYTES, "little") + text
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def is_unicode(text: str) -> bool:

@@ -7,9 +7,10 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from resport.formats.base import Buffer, Writer, bytes_of, write_errors
+from resport.formats.base import Buffer, Writer, bytes_of
 from resport.formats.positioned import pieces_at, write_at
 from resport.formats.staging import Staging
+from resport.formats.system_errors import write_errors
 from resport.tensors import TensorSpec
 
 if TYPE_CHECKING:

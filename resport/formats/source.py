@@ -6,17 +6,14 @@ a device can do anything.
 
 from __future__ import annotations
 
-import difflib
-import functools
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from resport.errors import FormatError, ResportError, SourceNotFoundError, UnknownFormatError
+from resport.errors import FormatError, SourceNotFoundError, UnknownFormatError
+from resport.formats.system_errors import read_errors
+from resport.nearest import nearest
 
 HEAD_BYTES = 4096
 MAX_LISTED_ENTRIES = 10_000
@@ -56,39 +53,6 @@ def regular_file_size(path: str) -> int:
     return status.st_size
 
 
-@contextmanager
-def read_errors(path: str) -> Iterator[None]:
-    """Say of which file the system's error is that reading it gave: no permission, a broken disk, a name too long."""
-    try:
-        yield
-    except ResportError:
-        raise
-    except OSError as error:
-        raise FormatError(f"`{path}` cannot be read: {error.strerror or error}", path=path) from error
-
-
-def with_read_errors(read: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    """A reader's method within ``read_errors`` of the reader's path."""
-
-    @functools.wraps(read)
-    def said(reader: Any, name: str) -> Any:
-        with read_errors(reader.path):
-            return read(reader, name)
-
-    return said
-
-
-def with_read_errors_of_pieces(pieces: Callable[[Any, str], Iterator[Any]]) -> Callable[[Any, str], Iterator[Any]]:
-    """``with_read_errors`` for a method that yields."""
-
-    @functools.wraps(pieces)
-    def said(reader: Any, name: str) -> Iterator[Any]:
-        with read_errors(reader.path):
-            yield from pieces(reader, name)
-
-    return said
-
-
 def kind_of(mode: int) -> str:
     """What a file that is not a regular one is, in words."""
     kinds = {
@@ -109,7 +73,7 @@ def not_found(path: str) -> SourceNotFoundError:
             names = sorted(entry.name for entry in itertools.islice(entries, MAX_LISTED_ENTRIES))
     except OSError:
         return SourceNotFoundError(f"`{path}` does not exist, nor does its folder `{folder}`")
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = nearest(name, names, n=3, cutoff=0.5)
     hint = f"in this folder: {', '.join(f'`{candidate}`' for candidate in near)}" if near else None
     return SourceNotFoundError(f"`{path}` does not exist", hint=hint)
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 from resport.dtypes import OPAQUE
 from resport.errors import ChecksumError, FormatError, OptionError
 from resport.formats.base import Buffer, Reader
-from resport.formats.bundle_data import empty_array, parse_strings, pieces_with_crc, read_into
+from resport.formats.bundle_data import empty_array, parse_strings, read_into
 from resport.formats.bundle_entry import (
     BUNDLE_FORMAT,
     BUNDLE_HEADER_KEY,
@@ -33,9 +33,11 @@ from resport.formats.bundle_entry import (
     parse_header,
 )
 from resport.formats.checkpoint_path import missing_index_error, shard_path
+from resport.formats.crc32c import extend_crc32c
 from resport.formats.damage import located, quoted
 from resport.formats.leveldb_table import LevelDBTable, mask_crc32c
 from resport.formats.object_graph import OBJECT_GRAPH_KEY, parse_object_graph, shown_names
+from resport.formats.positioned import all_pieces_at
 from resport.formats.source import read_head, refuse_foreign
 from resport.formats.tensor_slice import check_cover, resolve_slice, slice_key
 from resport.tensors import Manifest
@@ -74,7 +76,7 @@ class TensorBundleReader(Reader):
         self._index_path = f"{path}.index"
         self._verify_checksums = verify_checksums
         self._lock = threading.Lock()
-        self._open_shards: dict[str, BinaryIO] = {}
+        self._open_shards: dict[str, tuple[BinaryIO, int]] = {}
         self._is_closed = False
         header, entries = self._read_index()
         self.shards = tuple(shard_path(path, shard, header.n_shards) for shard in range(header.n_shards))
@@ -83,7 +85,8 @@ class TensorBundleReader(Reader):
         self._parts: dict[str, list[Part]] = {}
         self._entries = self._join_slices(entries)
         self.keys = self._find_names()
-        self.manifest = Manifest(replace(self._entries[key].spec, name=name) for name, key in self.keys.items())
+        specs = ((name, self._entries[key].spec) for name, key in self.keys.items())
+        self.manifest = Manifest(spec if spec.name == name else replace(spec, name=name) for name, spec in specs)
 
     def read(self, name: str) -> np.ndarray:
         """Read one tensor; see ``Reader.read``. Partitioned tensors are put together."""
@@ -100,19 +103,44 @@ class TensorBundleReader(Reader):
 
     def pieces(self, name: str) -> Iterator[Buffer]:
         """Read one tensor piece by piece; see ``Reader.pieces``."""
-        entry = self._entries[self.keys[name]]
-        if self.keys[name] in self._parts or entry.spec.dtype in OPAQUE:
+        if not self._is_in_one_piece(name):
             yield from super().pieces(name)
             return
-        crc = yield from pieces_with_crc(self._locate(entry), entry.spec.nbytes, entry.offset, self.shards[entry.shard])
-        self._check_crc(entry, crc)
+        crc = 0
+        for piece in self.unchecked_pieces(name):
+            crc = extend_crc32c(crc, piece)
+            yield piece
+        self.check(name, crc)
+
+    def unchecked_pieces(self, name: str) -> Iterator[Buffer]:
+        """Read one tensor piece by piece; see ``Reader.unchecked_pieces``."""
+        if not self._is_in_one_piece(name):
+            yield from super().pieces(name)
+            return
+        entry = self._entries[self.keys[name]]
+        file, path = self._locate(entry), self.shards[entry.shard]
+
+        def shortened(n_read: int) -> FormatError:
+            return FormatError(f"`{path}` became shorter while it was read", path=path, offset=entry.offset + n_read)
+
+        yield from all_pieces_at(file.fileno(), entry.offset, entry.spec.nbytes, shortened)
+
+    def check(self, name: str, crc: int) -> None:
+        """Hold a tensor's CRC-32C against the index; see ``Reader.check``."""
+        if self._is_in_one_piece(name):
+            self._check_crc(self._entries[self.keys[name]], crc)
+
+    def _is_in_one_piece(self, name: str) -> bool:
+        """Whether the bytes of a tensor lie in the file as they are; those of others are put together and checked."""
+        key = self.keys[name]
+        return key not in self._parts and self._entries[key].spec.dtype not in OPAQUE
 
     def close(self) -> None:
         """Close the data files. Closing twice is allowed."""
         with self._lock:
             self._is_closed = True
             while self._open_shards:
-                self._open_shards.popitem()[1].close()
+                self._open_shards.popitem()[1][0].close()
 
     def _read_index(self) -> tuple[BundleHeader, dict[bytes, BundleEntry]]:
         """The header and all entries, those of slices included, by key and in the order of the index."""
@@ -203,11 +231,11 @@ class TensorBundleReader(Reader):
                         hint=f"put all {len(self.shards)} data files beside {self._index_path}",
                     )
                 try:
-                    self._open_shards[path] = Path(path).open("rb", buffering=0)
+                    opened = Path(path).open("rb", buffering=0)
                 except OSError as error:
                     raise FormatError(f"`{path}` cannot be read: {error.strerror or error}", path=path) from error
-            file = self._open_shards[path]
-        size_bytes = os.fstat(file.fileno()).st_size
+                self._open_shards[path] = opened, os.fstat(opened.fileno()).st_size
+            file, size_bytes = self._open_shards[path]
         if entry.offset + entry.size_bytes > size_bytes:
             refuse_foreign(path, read_head(path))
             raise FormatError(

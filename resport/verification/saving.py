@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from resport.formats.base import write_errors
 from resport.formats.publication import replacing
+from resport.formats.system_errors import write_errors
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:

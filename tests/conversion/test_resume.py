@@ -21,6 +21,7 @@ from resport.cli.main import main
 from resport.conversion import ConversionReport
 from resport.conversion.stream import carry_out
 from resport.errors import FormatError, OptionError, TargetExistsError, TargetWriteError
+from resport.formats import journal
 from resport.formats.journal import JOURNAL_NAME, Journal, read_journal
 from resport.formats.json_text import JSON_MAX_BYTES
 from resport.formats.resumption import GO_ON, journalled_writer
@@ -45,6 +46,12 @@ TARGETS: dict[str, dict[str, Any]] = {
 def lazy_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """The step of syncing is still taken, but nothing is waited for."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(autouse=True)
+def noted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tensors of these tests are small, and shall be noted as large ones are."""
+    monkeypatch.setattr(journal, "JOURNAL_NOTED_BYTES", 0)
 
 
 @pytest.fixture
@@ -146,6 +153,29 @@ def test_stopped_again_and_again(tmp_path: Path) -> None:
 
 def lines_in(folder: Path | str) -> int:
     return (Path(folder) / JOURNAL_NAME).read_bytes().count(b"\n")
+
+
+def test_small_tensors_are_noted_together(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "JOURNAL_NOTED_BYTES", 1000)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    noted = journal.begin_journal(str(tmp_path), {}, is_kept=True)
+    for name, n_bytes, in_file in [
+        ("a", 400, []),
+        ("b", 599, []),
+        ("c", 1, ["a", "b", "c"]),
+        ("d", 1, ["a", "b", "c"]),
+    ]:
+        noted.add(name, 7, n_bytes)
+        assert list(read_journal(folder).written) == in_file
+    noted.close()
+    assert read_journal(folder).written == dict.fromkeys("abcd", 7)
+    os.close(folder)
+    # However a run is stopped that can do something before it ends, nothing is lost.
+    monkeypatch.setattr(journal, "JOURNAL_NOTED_BYTES", N_BYTES + 1)
+    expected = whole(source, tmp_path / "whole", "m")
+    target = new_folder(tmp_path / "out") / "m"
+    interrupt(source, target)
+    assert go_on(source, target, expected).n_resumed == len(VALUES) - 1
 
 
 def test_killed_in_the_middle_of_a_tensor(tmp_path: Path) -> None:

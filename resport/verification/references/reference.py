@@ -23,10 +23,10 @@ from resport.conversion.provenance import sha256_of
 from resport.errors import OptionError, SourceNotFoundError, TargetExistsError
 from resport.formats import Reader
 from resport.formats.atomic import remove_file
-from resport.formats.base import write_errors
 from resport.formats.publication import publish_file, publish_folder
 from resport.formats.safetensors import SafetensorsWriter
 from resport.formats.staging import Staging, staged
+from resport.formats.system_errors import write_errors
 from resport.tensors import TensorSpec
 from resport.verification.environment import environment
 from resport.verification.pairing import Pair
