@@ -291,12 +291,15 @@ def _indices_in_names(
 def _indices_of_variant(table: Table, dialect: str, variant: str) -> set[frozenset[tuple[str, int]]]:
     """Every combination of indices that the names of a variant have: of an index that is an axis they tell nothing."""
     counts = {**table.sizes, **table.variant(variant)}
-    found: set[frozenset[tuple[str, int]]] = set()
+    used: dict[tuple[str, ...], set[frozenset[str]]] = {}
     for group in table.groups:
         cells = [row.cells[dialect] for row in group.rows]
-        used = {frozenset(hole.name for hole in cell.holes) for cell in cells if isinstance(cell, Template)}
+        holes = (frozenset(hole.name for hole in cell.holes) for cell in cells if isinstance(cell, Template))
+        used.setdefault(group.over, set()).update(each.intersection(group.over) for each in holes)
+    found: set[frozenset[tuple[str, int]]] = set()
+    for group in {group.over: group for group in table.groups}.values():
         for indices in combinations(table, group, counts):
-            found.update(frozenset((index, indices[index]) for index in group.over if index in holes) for holes in used)
+            found.update(frozenset((index, indices[index]) for index in holes) for holes in used[group.over])
     return found - {frozenset()}
 
 

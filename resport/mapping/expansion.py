@@ -171,9 +171,12 @@ def expand(
     filled = {dialect: root.fill(in_roots) for dialect, root in table.roots.items()}
     filled.update(roots or {})
     parameters: list[Parameter] = []
+    numbers: dict[tuple[str, ...], list[dict[str, int]]] = {}
     for group in table.groups:
         lines = _lines(table, group, texts, counts, filled)
-        for indices in combinations(table, group, counts):
+        if group.over not in numbers:
+            numbers[group.over] = combinations(table, group, counts)
+        for indices in numbers[group.over]:
             parameters.extend(_parameters(table, group, lines, indices, counts))
     return Expansion(table, variant, filled, tuple(parameters), texts)
 
