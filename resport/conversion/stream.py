@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from resport.conversion.odd_values import OddValueCounter
+from resport.conversion.scratch import Scratch
 from resport.conversion.tiles import tiles_of
 from resport.dtypes import to_numpy
 from resport.errors import PlanError
@@ -92,6 +93,7 @@ def carry_out(
         counter: sees all values that are written.
     """
     counter = counter or OddValueCounter()
+    scratch = Scratch(reader)
     total = plan.targets.nbytes
     done = 0
 
@@ -118,9 +120,12 @@ def carry_out(
             passing = watched(left[0], reader.unchecked_pieces(name))
             writer.write_pieces(left[0].name, passing, partial(reader.check, name))
         elif left:
-            for spec, array in zip(move.targets, moved(move, reader.read), strict=True):
+            arrays = moved(move, scratch.read if _is_read_alone(move) else reader.read)
+            for spec, array in zip(move.targets, arrays, strict=True):
                 if spec in left:
                     writer.write_pieces(spec.name, watched(spec, tiles_of(array)))
+            # Else they are still there while the next are read.
+            del arrays, array
     for fill in plan.fills:
         if not is_resumed(fill.target):
             writer.write(fill.target.name, filled(fill))
@@ -132,6 +137,11 @@ def is_copy(move: Move, source: Manifest) -> bool:
         return False
     is_kept = move.axes is None or move.axes.keeps_order
     return is_kept and source[move.sources[0]].dtype == move.targets[0].dtype
+
+
+def _is_read_alone(move: Move) -> bool:
+    """Whether a move reads one tensor only: while it is carried out, no other needs the memory."""
+    return len(move.sources) == 1 and not any(adjustment.operands for adjustment in move.adjustments)
 
 
 def stream(plan: Plan, read: Read) -> Iterator[tuple[TensorSpec, np.ndarray]]:

@@ -12,14 +12,17 @@ import pytest
 
 import resport
 from resport.conversion.provenance import SourceDigest, sha256_of
+from resport.conversion.scratch import Scratch
 from resport.conversion.stream import carry_out, is_copy
 from resport.errors import ChecksumError, FormatError
 from resport.formats import Reader, Writer, open_reader, open_writer
 from resport.formats.staging import Staging
 from resport.mapping import Move
 from resport.mapping.axes import AxisMove, parse_axes
+from resport.mapping.ops import OPERATIONS
 from resport.mapping.plan import Adjustment, Plan
 from resport.tensors import Manifest, TensorSpec
+from tests.contracts import random_array
 
 WEIGHT = TensorSpec("w", (1, 1, 3, 5), "float32")
 MOVES = {
@@ -81,6 +84,57 @@ def test_what_changes_is_no_copy() -> None:
     assert not is_copy(Move(("w",), kept.targets, fan), source)
     diagonal = parse_axes("h w (g i) (g o)")
     assert not is_copy(Move(("w",), kept.targets, AxisMove(diagonal, parse_axes("h w g i o"))), source)
+
+
+def test_what_is_transposed_is_read_into_the_same_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small after large, empty and scalar, of other dtypes: nothing of one is left in the next."""
+    shapes = {"a": (4, 3), "b": (50, 40), "c": (), "d": (0, 7), "e": (2, 9), "f": (50, 40)}
+    dtypes = dict(zip(shapes, ["float32", "float64", "int8", "float32", "float16", "float64"], strict=True))
+    values = {name: random_array(dtypes[name], shape, 3) for name, shape in shapes.items()}
+    with open_writer(
+        tmp_path / "s", [TensorSpec(name, shape, dtypes[name]) for name, shape in shapes.items()]
+    ) as writer:
+        for name, array in values.items():
+            writer.write(name, array)
+    turned = AxisMove(parse_axes("i o"), parse_axes("o i"))
+    specs = {name: TensorSpec(name, shape[::-1], dtypes[name]) for name, shape in shapes.items()}
+    moves = [Move((name,), (spec,), turned if spec.shape else None) for name, spec in specs.items()]
+    moves[2] = Move(("c",), (specs["c"],), None, (Adjustment("drop_background", axis=None),))
+    monkeypatch.setitem(
+        OPERATIONS, "drop_background", OPERATIONS["drop_background"]._replace(apply=lambda array: array)
+    )
+    seen = []
+    read = Scratch.read
+    monkeypatch.setattr(Scratch, "read", lambda self, name: seen.append(read(self, name)) or seen[-1])
+    with open_reader(tmp_path / "s") as reader, open_writer(tmp_path / "t.npz", specs.values()) as writer:
+        carry_out(Plan(tuple(moves), Manifest(specs.values())), reader, writer)
+    with np.load(tmp_path / "t.npz") as found:
+        assert {name: found[name].tobytes() for name in specs} == {n: a.T.tobytes() for n, a in values.items()}
+    assert [array.shape for array in seen] == [*shapes.values()]
+    assert np.shares_memory(seen[1], seen[4]) and np.shares_memory(seen[1], seen[5])
+
+
+def test_what_is_stacked_is_not_read_into_the_same_memory(tmp_path: Path) -> None:
+    values = {name: random_array("float32", (3, 2), seed) for seed, name in enumerate("ab")}
+    with open_writer(tmp_path / "s", [TensorSpec(name, (3, 2), "float32") for name in values]) as writer:
+        for name, array in values.items():
+            writer.write(name, array)
+    fan = AxisMove(parse_axes("i o"), parse_axes("g o i"), source_fan=("g",), sizes=(("g", 2),))
+    spec = TensorSpec("t", (2, 2, 3), "float32")
+    with open_reader(tmp_path / "s") as reader, open_writer(tmp_path / "t.npz", [spec]) as writer:
+        carry_out(Plan((Move(("a", "b"), (spec,), fan),), Manifest([spec])), reader, writer)
+    with np.load(tmp_path / "t.npz") as found:
+        assert found["t"].tobytes() == np.stack([values["a"].T, values["b"].T]).tobytes()
+
+
+def test_a_wrong_checksum_stops_what_is_transposed(tmp_path: Path) -> None:
+    path, _ = stored(tmp_path)
+    data = Path(f"{path}.data-00000-of-00001")
+    data.write_bytes(bytes([data.read_bytes()[0] ^ 1]) + data.read_bytes()[1:])
+    plan = plan_of("h w i o", (5, 3, 1, 1), "o i h w")
+    with open_reader(path) as reader, pytest.raises(ChecksumError, match="checksum of `w`"):
+        with open_writer(tmp_path / "t.safetensors", plan.targets.values()) as writer:
+            carry_out(plan, reader, writer)
 
 
 def test_a_wrong_checksum_stops_what_is_only_moved(tmp_path: Path) -> None:
