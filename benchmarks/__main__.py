@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.aims import aims_table
 from benchmarks.cases import GROUPS, Case, Group
 from benchmarks.files import has_room, made
 from benchmarks.measure import interleaved
@@ -22,8 +23,6 @@ from benchmarks.scaling import COUNTS, SIZES, Curve, over_count, over_size
 
 SLOW_REPETITIONS = 2
 QUICK_SIZES, QUICK_COUNTS = SIZES[:3], COUNTS[:4]
-# Of a group: the source, a copy, and what is written.
-COPIES = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for unit, curves in growth.items():
         texts.append(growth_table(curves, unit))
         print(texts[-1])
+    texts.append(aims_table(results))
+    print(texts[-1])
     if options.json:
         Path(options.json).write_text(json.dumps(to_dict(results, growth), indent=1) + "\n", encoding="utf-8")
     if options.picture:
@@ -66,22 +67,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure_group(group: Group, place: Path, repetitions: int) -> GroupResult | None:
     """Make the files of a group and run its commands; None where the disk has no room for them."""
-    if not has_room(place, COPIES * group.nbytes):
+    if not has_room(place, group.n_files * group.nbytes):
         print(f"\n{group.title}: left out, there is no room for it in {place.parent} (`--folder` chooses another)")
         return None
     say(f"making {group.title}")
     made(group.prepare, place)
     commands = {case.name: case.command for case in group.cases}
     turns = {case.name: turns_of(case, group, repetitions) for case in group.cases}
-    runs = interleaved(commands, place, turns, cleaner(place), say)
+    runs = interleaved(commands, place, turns, cleaner(place), say, is_warm=group.is_large)
     say("")
     return GroupResult(group.title, group.cases, runs)
 
 
 def turns_of(case: Case, group: Group, repetitions: int) -> int:
     """How often a case runs: less where each run takes seconds."""
-    is_slow = case.is_slow or group.nbytes > 1_000_000_000
-    return min(repetitions, SLOW_REPETITIONS) if is_slow else repetitions
+    return min(repetitions, SLOW_REPETITIONS) if case.is_slow or group.is_large else repetitions
 
 
 def measure_growth(is_quick: bool, folder: str | None, repetitions: int) -> dict[str, list[Curve]]:

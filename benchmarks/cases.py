@@ -45,6 +45,7 @@ class Group:
         cases: the commands, the limit in front: ratios are to its time.
         nbytes: of the checkpoint, roughly.
         is_quick: whether ``--quick`` measures it.
+        n_files: how many of that size there are at once: sources, and what is written.
     """
 
     title: str
@@ -52,6 +53,12 @@ class Group:
     cases: Sequence[Case]
     nbytes: int
     is_quick: bool = False
+    n_files: int = 6
+
+    @property
+    def is_large(self) -> bool:
+        """Whether each run takes so long that it needs none before it to warm up, and few of them."""
+        return self.nbytes > 1_000_000_000
 
 
 def limit_of(source: str) -> Case:
@@ -142,7 +149,7 @@ LISTING = Group(
 )
 
 RESNET_200 = Group(
-    "resnet_v2_200, 1022 tensors, 259 MB",
+    "resnet_v2_200, 1,072 tensors, 260 MB",
     _network("resnet_v2_200"),
     [
         limit_of(f"{_SOURCE}.*"),
@@ -152,17 +159,32 @@ RESNET_200 = Group(
     nbytes=259_000_000,
 )
 
+
+def _prepare_big(folder: Path) -> None:
+    source = folder / "big"
+    files.write_big(source)
+    files.write_copy(folder / "v1.ckpt", source, format="tensorflow-v1")
+    for name in ("big.safetensors", "big.weights.h5"):
+        files.write_copy(folder / name, source)
+
+
 BIG = Group(
     "8 tensors of 512 MiB and 10,000 of 1 KiB, 4.3 GB",
-    lambda folder: files.write_big(folder / "big"),
+    _prepare_big,
     [
         copy_of("big.data-*"),
+        Case("cp, and wait for the disk", ["sh", "-c", "cp big.data-* out/ && sync out/*"], LIMIT),
         ours("to .safetensors", "convert", "big", "out/a.safetensors"),
         ours("to .h5", "convert", "big", "out/a.h5"),
+        ours("to .weights.h5", "convert", "big", "out/a.weights.h5"),
         ours("to another V2", "convert", "big", "out/b.ckpt"),
         ours("transposed", "convert", "big", "out/a.safetensors", "--table", "big.toml", "--to", "torch"),
+        ours(".safetensors to V2", "convert", "big.safetensors", "out/b.ckpt"),
+        ours(".weights.h5 to V2", "convert", "big.weights.h5", "out/b.ckpt"),
+        ours("V1 to .safetensors", "convert", "v1.ckpt", "out/a.safetensors"),
     ],
     nbytes=4_300_000_000,
+    n_files=5,
 )
 
 MANY = Group(

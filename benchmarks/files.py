@@ -116,5 +116,5 @@ def write_sized(path: Path, n_bytes: int) -> None:
 
 
 def has_room(folder: Path, n_bytes: int) -> bool:
-    """Whether so much fits on the disk, and leaves as much again."""
-    return shutil.disk_usage(folder).free > 2 * n_bytes
+    """Whether so much fits on the disk, and leaves something."""
+    return shutil.disk_usage(folder).free > 1.25 * n_bytes

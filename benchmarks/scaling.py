@@ -13,6 +13,8 @@ from benchmarks.measure import Summary, interleaved
 
 SIZES = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 4_000_000_000)
 COUNTS = (10, 100, 1_000, 10_000, 100_000)
+WARM_AMOUNT = 100_000_000
+"""Bytes from which on a run takes so long that none before it is needed to warm up."""
 TARGETS = {"to .safetensors": "out/a.safetensors", "to .weights.h5": "out/a.weights.h5", "to V2": "out/b.ckpt"}
 
 
@@ -64,7 +66,8 @@ def measure_growth(
             *(Case(name, [*RESPORT, "convert", "model", to], OURS) for name, to in TARGETS.items()),
         ]
         commands = {case.name: case.command for case in cases}
-        runs = interleaved(commands, place, dict.fromkeys(commands, repetitions), clean, say)
+        turns = dict.fromkeys(commands, repetitions)
+        runs = interleaved(commands, place, turns, clean, say, is_warm=amount >= WARM_AMOUNT)
         for name, summary in runs.items():
             found.setdefault(name, []).append((amount, summary))
         for file in place.glob("model.*"):
@@ -74,7 +77,7 @@ def measure_growth(
 
 def over_size(place: Path, sizes: Sequence[int], *rest: object) -> list[Curve]:
     """Growth over bytes, for those sizes that the disk has room for."""
-    fitting = [size for size in sizes if files.has_room(place, size)]
+    fitting = [size for size in sizes if files.has_room(place, 2 * size)]
     return measure_growth(place, fitting, files.write_sized, *rest)  # type: ignore[arg-type]
 
 

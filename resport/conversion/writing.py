@@ -11,7 +11,7 @@ from resport.conversion.provenance import PROVENANCE_KEY, SourceDigest
 from resport.conversion.stream import Progress, carry_out
 from resport.errors import FormatError, SourceNotFoundError, TargetWriteError
 from resport.formats import Reader, Writer, open_reader
-from resport.formats.crc32c import extend_crc32c
+from resport.formats.crc32c import crc32c_of
 from resport.mapping import Plan
 from resport.tensors import TensorSpec
 
@@ -105,9 +105,7 @@ def _difference(reader: Reader, writer: Writer) -> str:
     if set(reader.manifest.values()) != set(writer.manifest.values()):
         return "its tensors are others than were written"
     for name in reader.manifest:
-        crc = 0
-        for piece in reader.unchecked_pieces(name):
-            crc = extend_crc32c(crc, piece)
+        crc = crc32c_of(reader.unchecked_pieces(name))
         reader.check(name, crc)
         if crc != writer.checksums[name]:
             return f"the values of `{name}` are not those that were written"

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _COPIED_BYTES = 1 << 16
 """Little enough that memory for it is reused from call to call, where larger blocks come from the system each time."""
+
+
+def crc32c_of(pieces: Iterable[bytes | memoryview]) -> int:
+    """The plain CRC-32C of bytes that come in pieces, none of which is held longer than it takes."""
+    crc = 0
+    for piece in pieces:
+        crc = extend_crc32c(crc, piece)
+    return crc
 
 
 def extend_crc32c(crc: int, piece: bytes | memoryview) -> int:

@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Self
 
 from resport.errors import ChecksumError, FormatError
-from resport.formats.crc32c import extend_crc32c
+from resport.formats.crc32c import crc32c_of, extend_crc32c
 from resport.formats.damage import located
 from resport.formats.positioned import pieces_at
 from resport.formats.protobuf import Buffer, read_short_varint, read_varint
@@ -139,9 +139,7 @@ class LevelDBTable:
             if trailer[0] != TABLE_NO_COMPRESSION:
                 _check_length(size, TABLE_MAX_INDEX_BYTES)
             if self._verify_checksums:
-                crc = 0
-                for piece in pieces_at(self._file.fileno(), offset, size + 1):
-                    crc = extend_crc32c(crc, piece)
+                crc = crc32c_of(pieces_at(self._file.fileno(), offset, size + 1))
                 _check_crc32c(mask_crc32c(crc), trailer[1:], offset)
             return _first_entry(self._read_at(offset, TABLE_MAX_INDEX_BYTES), key)
 
