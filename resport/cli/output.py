@@ -22,6 +22,8 @@ def printable(text: str, *, lines: bool = False) -> str:
         text: what is to be printed.
         lines: whether it is several lines; a name is one, or it could draw a row of a table that isn't there.
     """
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() or (lines and char == "\n") else ascii(char)[1:-1] for char in text)
 
 
@@ -61,12 +63,15 @@ def print_columns(rows: Sequence[Sequence[str]], right: Sequence[int] = (), inde
         indent: in front of each row.
     """
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    lines = []
     for row in rows:
         cells = [
             cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        click.echo((indent + "  ".join(cells)).rstrip())
+        lines.append((indent + "  ".join(cells)).rstrip())
+    if lines:  # all at once: each `echo` is a call of the system
+        click.echo("\n".join(lines))
 
 
 @contextmanager

@@ -7,15 +7,12 @@ from typing import Any
 
 import click
 
+import resport
 from resport.cli.output import print_json, status_line
 from resport.cli.reading import checksum_option, reading_options
 from resport.cli.verify_output import print_report
 from resport.errors import OptionError
-from resport.verification.page import check_page_path, save_page
-from resport.verification.plot import save_plot
-from resport.verification.references.against import verify_against
 from resport.verification.report import EQUAL, VerificationReport
-from resport.verification.verification import verify as verify_checkpoints
 
 AGAINST_OPTIONS = (
     "weights_only",
@@ -128,17 +125,21 @@ def verify(
     Exit status: 0 equal, 1 different, 2 trouble (so is a self-test that missed a mistake).
     """
     if page is not None:
+        from resport.verification.page import check_page_path, save_page
+
         check_page_path(page)
     if against is None and target is None:
         raise click.MissingParameter(ctx=ctx, param_hint="'TARGET'", param_type="argument")
     with status_line() as progress:
         if against is not None:
-            report = verify_against(against, source, progress=progress, **_against_options(ctx, target))
+            report = resport.verify_against(against, source, progress=progress, **_against_options(ctx, target))
         else:
-            report = verify_checkpoints(source, str(target), progress=progress, **options)
+            report = resport.verify(source, str(target), progress=progress, **options)
     if plot is not None:
         if report.forward is None:
             raise OptionError(f"there is nothing to plot: {report.forward_reason}")
+        from resport.verification.plot import save_plot
+
         save_plot(report.forward, plot, f"{report.source.path} and {report.target.path}: {report.verdict}")
     if page is not None:
         save_page(report, page)

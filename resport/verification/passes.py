@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from resport.verification.forward.forward import compare_forward
 from resport.verification.forward.sizes import float32_sizes, input_sizes, probe_sizes, self_test_sizes
-from resport.verification.mistakes.diagnosis import diagnose
 from resport.verification.mistakes.findings import Finding, SelfTestResult
-from resport.verification.mistakes.self_test import run_self_test
 from resport.verification.pairing import Pair, own_graphs, source_side, target_side
 from resport.verification.probe import constant_vectors, run_probe
 from resport.verification.references.recording import Recording
@@ -58,6 +56,10 @@ def run_passes(pair: Pair, weights: WeightsResult, options: PassOptions) -> Pass
         weights: the comparison of their tensors.
         options: which passes.
     """
+    # To compare weights alone nothing of these is needed.
+    from resport.verification.mistakes.diagnosis import diagnose
+    from resport.verification.mistakes.self_test import run_self_test
+
     source, target = source_side(pair), target_side(pair)
     recording = Recording(source)
     is_described = source.graph is not None or target.graph is not None

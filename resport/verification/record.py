@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resport.conversion.provenance import sha256_of
 from resport.dtypes import OPAQUE
 from resport.mapping import Move
 from resport.verification.environment import environment
@@ -84,20 +83,19 @@ class Record:
         }
 
 
-def make_record(pair: Pair, weights: WeightsResult) -> Record:
+def make_record(pair: Pair, weights: WeightsResult, source_sha256: str, target_sha256: str) -> Record:
     """Record a comparison.
 
     Args:
         pair: what was compared.
         weights: what came of it.
-
-    Raises:
-        FormatError: a file of either side is gone.
+        source_sha256: of the source's files, one after the other.
+        target_sha256: of the target's files.
     """
     table = pair.source_detection.table if pair.source_detection else None
     return Record(
-        source_sha256=sha256_of(pair.source.files),
-        target_sha256=sha256_of(pair.target.files),
+        source_sha256=source_sha256,
+        target_sha256=target_sha256,
         table=table.family if table else None,
         table_sha256=table.sha256 if table else None,
         environment=environment(),

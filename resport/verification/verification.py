@@ -11,14 +11,13 @@ from functools import partial
 from typing import Any
 
 from resport.conversion.conversion import considered_tables
+from resport.conversion.provenance import SourceDigest
 from resport.conversion.reading import reading_options
 from resport.verification.forward.networks import NetworkPool
 from resport.verification.pairing import NetworkOptions, Pair, no_networks, opened_pair, side_of
 from resport.verification.passes import PassOptions, PassResults, run_passes
 from resport.verification.record import make_record
 from resport.verification.references.recording import Recording
-from resport.verification.references.reference import check_reference_target
-from resport.verification.references.reference import save_reference as store_reference
 from resport.verification.report import EQUAL, ForwardResult, VerificationReport, WeightsResult
 from resport.verification.weights import compare_weights
 
@@ -115,10 +114,17 @@ def _verified(
 ) -> VerificationReport:
     """Open a pair and judge it; whether a reference may be stored where it shall be is looked at before that."""
     if save_reference is not None:
+        from resport.verification.references.reference import check_reference_target
+
         check_reference_target(save_reference, force=force)
-    with opened() as (bare, notes), NetworkPool() as pool:
+    with (
+        opened() as (bare, notes),
+        SourceDigest(bare.source.files) as of_source,
+        SourceDigest(bare.target.files) as of_target,
+        NetworkPool() as pool,
+    ):
         pair = replace(bare, networks=networks(pool))
-        report, recording = _judge(pair, weights_only, passes, notes)
+        report, recording = _judge(pair, weights_only, passes, notes, lambda: (of_source.result(), of_target.result()))
         return report if save_reference is None else _stored(save_reference, pair, report, recording, force)
 
 
@@ -130,14 +136,20 @@ def _stored(
     force: bool,
 ) -> VerificationReport:
     """Store a proof, if it is one; the report then says so."""
+    from resport.verification.references.reference import save_reference
+
     if report.verdict != EQUAL:
         return replace(report, notes=(*report.notes, "no reference was stored: the two differ"))
-    store_reference(directory, pair, report, recording, force=force)
+    save_reference(directory, pair, report, recording, force=force)
     return report
 
 
 def _judge(
-    pair: Pair, weights_only: bool, passes: PassOptions, notes: Sequence[str]
+    pair: Pair,
+    weights_only: bool,
+    passes: PassOptions,
+    notes: Sequence[str],
+    digests: Callable[[], tuple[str, str]],
 ) -> tuple[VerificationReport, Recording | None]:
     """The verdict on a pair, and what a reference stores of the source's outputs."""
     started = time.perf_counter()
@@ -160,7 +172,7 @@ def _judge(
         probe=results.probe,
         self_test=results.self_test,
         diagnosis=results.diagnosis,
-        record=make_record(pair, weights),
+        record=make_record(pair, weights, *digests()),
     )
     return report, results.recording
 

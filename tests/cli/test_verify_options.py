@@ -67,7 +67,7 @@ def test_the_output_tells_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     finding = Finding(("kind",), "gamma and beta of `x` are exchanged", "exchange them", 0.25, 0.0)
     told = report(forward=forward, forward_reason=None, diagnosis=(finding,), notes=("a note",))
-    monkeypatch.setattr("resport.cli.verify_command.verify_checkpoints", lambda *_, **__: told)
+    monkeypatch.setattr("resport.verify", lambda *_, **__: told)
     result = CliRunner().invoke(verify, ["a", "b"])
     assert result.exit_code == 1
     for text in (

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import resport
+from resport.errors import FormatError
+from resport.verification import weights as weights_module
 from resport.verification.record import Record
 from tests.tiny import keras_values, slim_values, torch_values, write_table, write_values
 
@@ -105,3 +109,19 @@ def test_a_library_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(environment, "ENVIRONMENT_DISTRIBUTIONS", ("numpy", "no-such-library"))
     assert list(environment.environment()) == ["resport", "python", "numpy", "platform"]
+
+
+def test_a_file_that_changes_while_it_is_judged_is_no_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the hashes are of is what was compared."""
+    values = {"a": np.arange(6, dtype="float32")}
+    source, target = write_values(tmp_path / "s.npz", values), write_values(tmp_path / "t.safetensors", values)
+    compare = weights_module.compare_weights
+
+    def changing(*arguments: Any) -> Any:
+        found = compare(*arguments)
+        os.utime(target, ns=(1, 1))
+        return found
+
+    monkeypatch.setattr("resport.verification.verification.compare_weights", changing)
+    with pytest.raises(FormatError, match="was changed while it was read"):
+        resport.verify(source, target, weights_only=True)
