@@ -183,7 +183,8 @@ FORMATS: tuple[Format, ...] = (
         "resport.formats.frozen_graph:FrozenGraphReader",
         "",
         (".pb",),
-        _lazy("resport.formats.frozen_graph:is_frozen_graph"),
+        # A graph begins with a node: a message of the field 1.
+        _lazy("resport.formats.frozen_graph:is_frozen_graph", lambda head, path: head.startswith(b"\n")),
     ),
     # The rest is told by the files around a path, and only where no content speaks for another format.
     Format(

@@ -138,6 +138,26 @@ def decode_tensor(data: Buffer, spec: TensorSpec, *, is_complete: bool = False) 
     return array
 
 
+def memory_of(data: Buffer, spec: TensorSpec) -> Buffer | None:
+    """The piece of a TensorProto that is the array's memory, all of it; None where it lies there in another way.
+
+    Args:
+        data: the message.
+        spec: shape and dtype.
+
+    Raises:
+        FormatError: the message is damaged.
+    """
+    wanted = (CONTENT_FIELD, RAW_FIELDS.get(spec.dtype))
+    found: Buffer | None = None
+    for number, _, value in read_fields(data):
+        if number in wanted:
+            if found is not None or isinstance(value, int):
+                return None
+            found = value
+    return found if found is not None and len(found) == spec.nbytes else None
+
+
 def _content_of(data: Buffer) -> Buffer | None:
     """The field ``tensor_content``, or None where it is absent or empty."""
     content: Buffer = b""

@@ -27,20 +27,24 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from resport.errors import FormatError, OptionError
 from resport.formats.atomic import remove_file
-from resport.formats.base import Reader, Writer
+from resport.formats.base import Buffer, Reader, Writer
 from resport.formats.bundle_data import empty_array
 from resport.formats.bundle_entry import name_problems
 from resport.formats.damage import located, quoted
 from resport.formats.leveldb_table import LevelDBTable
 from resport.formats.leveldb_writer import TableWriter
+from resport.formats.positioned import PIECE_BYTES
 from resport.formats.protobuf import LENGTH_DELIMITED, bytes_field, encode_varint
 from resport.formats.source import not_found, regular_file_size
 from resport.formats.staging import Staging
+from resport.formats.system_errors import write_errors
 from resport.formats.tensor_proto import (
+    RAW_FIELDS,
     TENSOR_PROTO_DTYPES,
     decode_tensor,
     encode_values,
     max_value_bytes,
+    memory_of,
     value_field,
 )
 from resport.formats.tensor_slice import FULL_EXTENT, Extent, Slice, check_cover, resolve_slice, slice_key
@@ -111,13 +115,8 @@ class TensorSlicesReader(Reader):
 
     def read(self, name: str) -> np.ndarray:
         """Read one tensor; see ``Reader.read``. Slices are put together."""
-        if self._is_closed:
-            raise OptionError(f"`{self.path}` is closed")
-        if self.missing:
-            raise self._missing_error()
-        tensor = self._tensors[name]
+        tensor, bounds = self._find(name)
         spec = tensor.spec
-        bounds = self._bounds(tensor)
         if len(bounds) == 1:
             return self._read_slice(spec, *tensor.slices[0], spec.shape)
         most = _MOST_VALUES_PER_BYTE * sum(table.size_bytes for table in self._tables.values())
@@ -134,6 +133,21 @@ class TensorSlicesReader(Reader):
             piece = self._read_slice(spec, shard, extents, shape)
             array[tuple(slice(start, stop) for start, stop in place)] = piece
         return array
+
+    def pieces(self, name: str) -> Iterator[Buffer]:
+        """Read one tensor piece by piece; see ``Reader.pieces``. What lies there as it is needs no array."""
+        tensor, bounds = self._find(name)
+        memory = None
+        if len(bounds) == 1 and tensor.spec.dtype in RAW_FIELDS:
+            file = self.files[tensor.slices[0][0]]
+            proto = self._find_values(tensor.spec, *tensor.slices[0])
+            with located("the tensor", file, name):
+                memory = memory_of(proto, tensor.spec)
+        if memory is None:
+            yield from super().pieces(name)
+            return
+        for start in range(0, len(memory), PIECE_BYTES):
+            yield memory[start : start + PIECE_BYTES]
 
     def close(self) -> None:
         """Close the files. Closing twice is allowed."""
@@ -181,6 +195,15 @@ class TensorSlicesReader(Reader):
             got=f"no {', '.join(f'`{file}`' for file in self.missing[:5])}{', ...' if len(self.missing) > 5 else ''}",
         )
 
+    def _find(self, name: str) -> tuple[_Pieces, list[tuple[tuple[int, int], ...]]]:
+        """A tensor that can be read, and start and stop of each of its slices."""
+        if self._is_closed:
+            raise OptionError(f"`{self.path}` is closed")
+        if self.missing:
+            raise self._missing_error()
+        tensor = self._tensors[name]
+        return tensor, self._bounds(tensor)
+
     def _bounds(self, tensor: _Pieces) -> list[tuple[tuple[int, int], ...]]:
         """Start and stop of each slice of a tensor, which are checked to make it up."""
         with located("the list of slices of", self.path, tensor.spec.name):
@@ -190,6 +213,12 @@ class TensorSlicesReader(Reader):
 
     def _read_slice(self, spec: TensorSpec, shard: int, extents: Slice, shape: tuple[int, ...]) -> np.ndarray:
         """Read the values of one slice."""
+        proto = self._find_values(spec, shard, extents)
+        with located("the tensor", self.files[shard], spec.name):
+            return decode_tensor(proto, TensorSpec(spec.name, shape, spec.dtype), is_complete=True)
+
+    def _find_values(self, spec: TensorSpec, shard: int, extents: Slice) -> Buffer:
+        """The TensorProto of one slice."""
         file = self.files[shard]
         data = self._tables[shard].view(slice_key(spec.name, extents))
         if data is None:
@@ -202,7 +231,7 @@ class TensorSlicesReader(Reader):
             name, proto = parse_saved_slice(data)
             if name != spec.name:
                 raise FormatError("its values are those of another tensor", expected=spec.name, got=name)
-            return decode_tensor(proto, TensorSpec(spec.name, shape, spec.dtype), is_complete=True)
+        return proto
 
 
 class TensorSlicesWriter(Writer):
@@ -237,6 +266,19 @@ class TensorSlicesWriter(Writer):
             for piece in encode_values(array, spec.dtype):
                 file.write(piece)
             self._places[spec.name] = (start, file.tell() - start)
+
+    def _write_pieces(self, spec: TensorSpec, pieces: Iterator[Buffer]) -> None:
+        if spec.dtype not in RAW_FIELDS:
+            super()._write_pieces(spec, pieces)
+            return
+        with write_errors(self.path):
+            handle = os.open(self._values_path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            start = os.fstat(handle).st_size
+            self._write_pieces_at(handle, pieces, start)
+        finally:
+            os.close(handle)
+        self._places[spec.name] = (start, spec.nbytes)
 
     def _finish(self) -> None:
         keys = {_full_key(spec): spec for spec in self.manifest.values()}

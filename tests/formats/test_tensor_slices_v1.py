@@ -16,6 +16,7 @@ import pytest
 from resport.dtypes import BY_NAME
 from resport.errors import FormatError, OptionError, SourceNotFoundError, TargetExistsError
 from resport.formats import format_of_source, open_reader, open_writer
+from resport.formats import tensor_slices_v1 as v1_module
 from resport.formats.leveldb_table import (
     TABLE_FOOTER_BYTES,
     TABLE_MAGIC,
@@ -45,7 +46,11 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], **options: Any) -> str:
 
 def load(path: str | Path) -> Tensors:
     with TensorSlicesReader(str(path)) as reader:
-        return {name: reader.read(name) for name in reader.manifest}
+        found = {name: reader.read(name) for name in reader.manifest}
+        for name, array in found.items():
+            if array.dtype != object:
+                assert b"".join(map(bytes, reader.pieces(name))) == array.tobytes(), name
+        return found
 
 
 def assert_same(actual: Tensors, expected: Mapping[str, np.ndarray]) -> None:
@@ -261,6 +266,52 @@ def test_unpacked_values(tmp_path: Path, dtype: str) -> None:
     tensors = {"w": random_array(dtype, (5, 3))}
     (tmp_path / "m").write_bytes(compose({"w": cut((5, 3), (2, 1))}, tensors, unpacked))
     assert_same(load(tmp_path / "m"), tensors)
+
+
+def in_two(array: np.ndarray, dtype: str) -> bytes:
+    values = array.tobytes()
+    middle = len(values) // 2 // array.itemsize * array.itemsize
+    return b"".join(bytes_field(value_field(dtype), part) for part in (values[:middle], values[middle:]))
+
+
+def as_content(array: np.ndarray, dtype: str) -> bytes:
+    return bytes_field(4, array.tobytes())
+
+
+@pytest.mark.parametrize(
+    ("proto", "is_memory"), [(packed, True), (as_content, True), (in_two, False), (unpacked, False)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_values_that_lie_there_as_memory_are_handed_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    proto: Callable[[np.ndarray, str], bytes],
+    is_memory: bool,
+    dtype: str,
+) -> None:
+    tensors = {"w": random_array(dtype, (300, 251))}  # of more than one piece
+    (tmp_path / "m").write_bytes(compose({"w": cut((300, 251), (1, 1))}, tensors, proto))
+    decoded = []
+    decode = v1_module.decode_tensor
+    monkeypatch.setattr(v1_module, "decode_tensor", lambda *a, **o: decoded.append(a) or decode(*a, **o))
+    with TensorSlicesReader(str(tmp_path / "m")) as reader:
+        found = [bytes(piece) for piece in reader.pieces("w")]
+        assert b"".join(found) == tensors["w"].tobytes() == reader.read("w").tobytes()
+    assert len(decoded) == 1 + (not is_memory) and (len(found) > 1) == is_memory
+
+
+@pytest.mark.parametrize("change", [-4, 4])
+def test_memory_of_another_length_is_refused(tmp_path: Path, change: int) -> None:
+    def longer(array: np.ndarray, dtype: str) -> bytes:
+        return bytes_field(value_field(dtype), (array.tobytes() + bytes(4))[: array.nbytes + change])
+
+    tensors = {"w": random_array("float32", (5, 3))}
+    (tmp_path / "m").write_bytes(compose({"w": cut((5, 3), (1, 1))}, tensors, longer))
+    with (
+        TensorSlicesReader(str(tmp_path / "m")) as reader,
+        pytest.raises(FormatError, match="the number of its values"),
+    ):
+        list(reader.pieces("w"))
 
 
 def compress(table: bytes) -> bytes:
