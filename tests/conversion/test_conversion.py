@@ -14,9 +14,17 @@ import safetensors.numpy
 from safetensors import safe_open
 
 import resport
-from resport.errors import DetectError, FormatError, OptionError, PlanError, TargetExistsError, TargetWriteError
+from resport.errors import (
+    DetectError,
+    FormatError,
+    OptionError,
+    PlanError,
+    TableError,
+    TargetExistsError,
+    TargetWriteError,
+)
 from tests.contracts import assert_same_bits
-from tests.tiny import keras_values, slim_values, torch_values, write_table, write_values
+from tests.tiny import TABLE, keras_values, slim_values, torch_values, write_table, write_values
 
 
 @pytest.fixture
@@ -303,3 +311,21 @@ def test_an_interrupt_leaves_the_old_target(tmp_path: Path) -> None:
             resport.convert(source, target, force=True, progress=interrupt)
         assert target.read_bytes() == b"precious"
     assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"fc.bias"', '"fc.weight"', "two rows give the torch name `fc.weight`"),
+        ('with = ["conv/bias"]', 'with = ["conv/biases"]', "a fold names `conv2_conv/biases`"),
+    ],
+)
+def test_a_table_of_ones_own_is_checked_as_a_whole(tmp_path: Path, old: str, new: str, message: str) -> None:
+    """Also in what this conversion does not need of it."""
+    source = write_values(tmp_path / "slim.npz", slim_values())
+    table = tmp_path / "own.toml"
+    assert TABLE.count(old) == 1
+    table.write_text(TABLE.replace(old, new))
+    with pytest.raises(TableError, match=message):
+        resport.convert(source, tmp_path / "keras.npz", to="keras", table=table)
+    assert not (tmp_path / "keras.npz").exists()

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from resport.dtypes import to_numpy
-from resport.formats.hdf5_encoding.file import encode_file
+from resport.formats.hdf5_encoding.file import EncodedFile, encode_file
 from resport.formats.hdf5_encoding.tree import Names, NewDataset, NewGroup, Value
 from resport.tensors import TensorSpec
 from tests.contracts import random_array
@@ -25,6 +25,11 @@ def datasets(tree: NewGroup) -> Iterator[NewDataset]:
             yield member
 
 
+def head_of(file: EncodedFile) -> bytes:
+    """All that stands before the values."""
+    return file.front + b"".join(file.rest)
+
+
 def write_by_encoder(tree: NewGroup, path: Path) -> None:
     """Write a tree with random values by our encoder, the values in an order of their own."""
     file = encode_file(tree)
@@ -33,7 +38,7 @@ def write_by_encoder(tree: NewGroup, path: Path) -> None:
             handle.seek(file.offsets[dataset.spec.name])
             handle.write(values_of(dataset.spec))
         handle.seek(0)
-        handle.write(file.head)
+        handle.write(head_of(file))
     assert path.stat().st_size == file.n_bytes
 
 

@@ -28,6 +28,7 @@ from resport.formats.keras_legacy import KerasLegacyReader, KerasLegacyWriter
 from resport.formats.source import read_head
 from resport.tensors import TensorSpec
 from tests.contracts import assert_same_bits, random_array, special_array
+from tests.formats.hdf5_library import head_of
 
 
 def keras_file(path: Path, fill: Callable[[h5py.Group], object]) -> Path:
@@ -390,7 +391,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 def test_lists_of_names_are_split_as_keras_splits_them(tmp_path: Path, n_names: int) -> None:
     names = [f"layer_{number:04d}" for number in range(n_names)]
     path = str(tmp_path / "m.h5")
-    Path(path).write_bytes(encode_file(NewGroup(attributes=name_list("names", names))).head)
+    Path(path).write_bytes(head_of(encode_file(NewGroup(attributes=name_list("names", names)))))
     with h5py.File(path) as file:
         n_bytes = n_names * 10 + (n_names > 10_000) * n_names
         n_parts = -(-n_bytes // HDF5_MAX_ATTRIBUTE_BYTES)

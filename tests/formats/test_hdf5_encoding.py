@@ -22,7 +22,15 @@ from resport.formats.hdf5_encoding.tree import Names, NewDataset, NewGroup
 from resport.formats.hdf5_file.objects import Group, HDF5File
 from resport.formats.hdf5_writer import name_list
 from resport.tensors import TensorSpec
-from tests.formats.hdf5_library import datasets, library_type, look, values_of, write_by_encoder, write_by_library
+from tests.formats.hdf5_library import (
+    datasets,
+    head_of,
+    library_type,
+    look,
+    values_of,
+    write_by_encoder,
+    write_by_library,
+)
 from tests.formats.hdf5_oracle import check_same
 
 DTYPES = sorted(frozenset(BY_NAME) - OPAQUE)
@@ -121,7 +129,7 @@ def test_group_of(tmp_path: Path, count: int) -> None:
 @pytest.mark.parametrize("count", [0, 8, 9, 256, 257, 8193])
 def test_tree_of(count: int) -> None:
     """As the specification has it: each node lies between two names of the one above it, and knows its neighbours."""
-    data = encode_file(many([f"x{number:04}" for number in range(count)])).head
+    data = head_of(encode_file(many([f"x{number:04}" for number in range(count)])))
     root, heap = struct.unpack("<2Q", data[80:96])
     names_at = struct.unpack("<Q", data[heap + 24 : heap + 32])[0]
 
@@ -357,7 +365,7 @@ def test_beyond_four_gigabytes(tmp_path: Path) -> None:
     assert file.offsets["b"] > 5 << 30 and file.n_bytes == file.offsets["c"] + (1 << 32)
     path = tmp_path / "m.h5"
     with path.open("wb") as handle:
-        handle.write(file.head)
+        handle.write(head_of(file))
         handle.seek(file.offsets["b"])
         handle.write(np.array([1.5, -2.0, 3.25]).tobytes())
         handle.seek(file.n_bytes - 2)
@@ -373,7 +381,8 @@ def test_values_are_aligned_apart_and_within_the_file() -> None:
     for number in range(40):
         tree.add_dataset(f"d{number}", TensorSpec(f"t{number}", (number % 13,), "int8"), {})
     file = encode_file(tree)
-    assert all(offset % 8 == 0 and offset >= len(file.head) for offset in file.offsets.values())
+    n_head = len(head_of(file))
+    assert all(offset % 8 == 0 and offset >= n_head for offset in file.offsets.values())
     ends = {name: file.offsets[name] + number % 13 for number, name in enumerate(file.offsets)}
     used = sorted((file.offsets[name], ends[name]) for name in ends if ends[name] > file.offsets[name])
     assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(used))
@@ -394,9 +403,9 @@ def test_nothing_behind_the_last_value(tmp_path: Path) -> None:
 def test_same_tree_same_bytes() -> None:
     first, second = sample(), sample()
     second.group("a").members = dict(reversed(second.group("a").members.items()))
-    assert encode_file(first).head == encode_file(sample()).head
+    assert head_of(encode_file(first)) == head_of(encode_file(sample()))
     # Values come in the order of the tree, members in that of their names.
-    assert len(encode_file(second).head) == len(encode_file(first).head)
+    assert len(head_of(encode_file(second))) == len(head_of(encode_file(first)))
 
 
 # What cannot be
@@ -433,7 +442,7 @@ def test_deep_groups(tmp_path: Path) -> None:
     tree.add_dataset("/".join(["g"] * depth), TensorSpec("x", (2,), "float32"), {})
     file = encode_file(tree)
     path = tmp_path / "m.h5"
-    path.write_bytes(file.head + values_of(TensorSpec("x", (2,), "float32")))
+    path.write_bytes(head_of(file) + values_of(TensorSpec("x", (2,), "float32")))
     with h5py.File(path) as opened:
         assert opened["/".join(["g"] * depth)][()].tobytes() == values_of(TensorSpec("x", (2,), "float32"))
     with HDF5File(str(path)) as ours:
