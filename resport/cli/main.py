@@ -30,6 +30,7 @@ COMMANDS = {
 }
 
 EXIT_TROUBLE = 2
+SWITCH_INTERVAL_SECONDS = 0.0005
 
 
 class Commands(click.Group):
@@ -61,6 +62,9 @@ def resport() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its status."""
+    # A thread hashes the source meanwhile. Whenever it comes back from the system it waits for its turn, which while a
+    # conversion is planned is as long as this: at Python's own 5 ms it would get nowhere.
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     try:
         status = resport.main(arguments, prog_name="resport", standalone_mode=False)
         sys.stdout.flush()

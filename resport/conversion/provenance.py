@@ -20,7 +20,7 @@ from resport.mapping import Plan, PlanOptions, Table
 
 PROVENANCE_KEY = "resport"
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 2 << 20
 
 
 def provenance(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 from resport.errors import FormatError
 from resport.formats.damage import located, quoted
@@ -37,15 +38,36 @@ def has_signature(head: bytes, path: str) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def hdf5_errors(path: str, what: str = "") -> Iterator[None]:
-    """Say in which file, and in which part of it, the damage is that a parser found."""
-    try:
-        with located(what or "HDF5", path):
-            yield
-    except OSError as error:
-        subject = f"{what} in `{path}`" if what else f"`{path}`"
-        raise FormatError(f"{subject} cannot be read: {error.strerror or error}", path=path) from error
+class HDF5Errors:
+    """Says in which file, and in which part of it, the damage is that a parser found, as a context.
+
+    Args:
+        path: the file.
+        what: gives the part. It is asked when there is damage: this stands around every look at an object.
+    """
+
+    __slots__ = ("_path", "_what")
+
+    def __init__(self, path: str, what: Callable[[], str] | None = None) -> None:
+        self._path = path
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Nothing is done before there is damage."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, FormatError | OSError):
+            self._say(error)
+
+    def _say(self, error: FormatError | OSError) -> None:
+        what = self._what() if self._what else ""
+        if isinstance(error, FormatError):
+            with located(what or "HDF5", self._path):
+                raise error
+        subject = f"{what} in `{self._path}`" if what else f"`{self._path}`"
+        raise FormatError(f"{subject} cannot be read: {error.strerror or error}", path=self._path) from error
 
 
 def open_file(path: str, window: FileWindow | None = None) -> HDF5File:
@@ -60,7 +82,7 @@ def open_file(path: str, window: FileWindow | None = None) -> HDF5File:
         FormatError: it is no regular file, no HDF5 file, or damaged.
     """
     regular_file_size(path)
-    with hdf5_errors(path):
+    with HDF5Errors(path):
         return HDF5File(path, window)
 
 
@@ -77,7 +99,7 @@ def follow(group: Group, name: str, path: str) -> Node:
     if not {"", ".", ".."}.isdisjoint(components) or len(components) > HDF5_MAX_COMPONENTS:
         raise FormatError(f"{quoted(name)} in `{path}` is no path of an object", path=path)
     current: Node = group
-    with hdf5_errors(path, shown(group, name)):
+    with HDF5Errors(path, lambda: shown(group, name)):
         # Thousands of names that lead through a circle again and again are the work of as many members.
         group.file.source.count_parts(len(components) // FEW_COMPONENTS)
         for component in components:
@@ -117,7 +139,7 @@ def child_names(group: Group, path: str) -> list[str]:
     Raises:
         FormatError: one of them is no text.
     """
-    with hdf5_errors(path, shown(group)):
+    with HDF5Errors(path, lambda: shown(group)):
         names = sorted(group)
     if not all(map(is_text, names)):
         raise FormatError(f"{shown(group)} in `{path}` has a member whose name is not UTF-8", path=path)
@@ -126,7 +148,7 @@ def child_names(group: Group, path: str) -> list[str]:
 
 def is_text(name: str) -> bool:
     """Whether a name that a file gives is text: bytes that are none come as surrogates."""
-    return "\0" not in name and not any("\ud800" <= letter <= "\udfff" for letter in name)
+    return "\0" not in name and (name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name))
 
 
 def shown(node: Node, name: str = "") -> str:
@@ -161,7 +183,7 @@ def count_attribute(node: Node, name: str, path: str) -> int:
     Raises:
         FormatError: it is missing, or something else.
     """
-    with hdf5_errors(path, f"attribute {quoted(name)} of {shown(node)}"):
+    with HDF5Errors(path, lambda: f"attribute {quoted(name)} of {shown(node)}"):
         if not node.has_attribute(name):
             raise FormatError("it is missing")
         attribute = node.attribute(name)
@@ -177,7 +199,7 @@ def count_attribute(node: Node, name: str, path: str) -> int:
 
 def _texts(node: Node, name: str, path: str) -> tuple[list[bytes], tuple[int, ...]] | None:
     """The texts of an attribute and its shape; None where it holds something else."""
-    with hdf5_errors(path, f"attribute {quoted(name)} of {shown(node)}"):
+    with HDF5Errors(path, lambda: f"attribute {quoted(name)} of {shown(node)}"):
         attribute = node.attribute(name)
         shape, count = attribute.dataspace.shape, attribute.dataspace.count
         if shape is None:

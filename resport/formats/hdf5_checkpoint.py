@@ -9,22 +9,23 @@ import os
 import re
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from resport.errors import FormatError
 from resport.formats.base import Buffer, Reader
 from resport.formats.damage import quoted
 from resport.formats.file_window import FileWindow
-from resport.formats.hdf5 import hdf5_errors, is_text, open_file, shown, text_attribute
+from resport.formats.hdf5 import HDF5Errors, is_text, open_file, shown, text_attribute
 from resport.formats.hdf5_dataset import check_apart, dataset_pieces, dataset_spec, read_dataset
 from resport.formats.hdf5_file.objects import Dataset, HDF5File, Node
 from resport.formats.hdf5_writer import METADATA_PREFIX
-from resport.tensors import Manifest, TensorSpec
+from resport.tensors import Manifest
 
 if TYPE_CHECKING:
     import numpy as np
 
-Found = list[tuple[Dataset, tuple[str, ...]]]
+Found = Iterator[tuple[Dataset, tuple[str, ...]]]
 """Each dataset with the names that it can have, the best first; the others serve where that is taken."""
 
 
@@ -56,34 +57,40 @@ class HDF5Reader(Reader):
 
     def _list_tensors(self) -> None:
         """Read metadata, names and specs from the opened files."""
-        with hdf5_errors(self.path):
+        with HDF5Errors(self.path):
             self.metadata = _read_metadata(self._opened[0], self.reserved, self.path)
-            self._datasets = self._name_datasets()
-            self._stored = {
-                name: dataset_spec(dataset, name, self._path_of(dataset)) for name, dataset in self._datasets.items()
-            }
+            self._list_datasets()
             check_apart((dataset, self._path_of(dataset)) for dataset in self._datasets.values())
-            self.manifest = Manifest(self._interpret(self._stored))
+            self.manifest = self._interpret(self._stored)
 
     def _path_of(self, dataset: Dataset) -> str:
         """The file that a dataset is in, for messages."""
         return self.path
 
-    def _name_datasets(self) -> dict[str, Dataset]:
-        found = self._find(self._opened[0])
-        names = _distinct([names for _, names in found])
+    def _list_datasets(self) -> None:
+        """Find, check and name the datasets, of which no more is kept than reading the values needs."""
+        datasets, specs, choices = [], [], []
+        for dataset, candidates in self._find(self._opened[0]):
+            specs.append(dataset_spec(dataset, candidates[0], self._path_of(dataset)))
+            dataset.release()
+            datasets.append(dataset)
+            choices.append(candidates)
+        names = _distinct(choices)
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise FormatError(f"`{self.path}` has two tensors of one name: {quoted(twice)}", path=self.path)
-        return {name: dataset for name, (dataset, _) in zip(names, found, strict=True)}
+        self._datasets = dict(zip(names, datasets, strict=True))
+        self._stored = Manifest(
+            spec if spec.name == name else replace(spec, name=name) for spec, name in zip(specs, names, strict=True)
+        )
 
     @abstractmethod
     def _find(self, file: HDF5File) -> Found:
         """Find every tensor of the layout, in the manifest's order."""
 
-    def _interpret(self, stored: dict[str, TensorSpec]) -> list[TensorSpec]:
+    def _interpret(self, stored: Manifest) -> Manifest:
         """The specs of what ``read`` gives, from those of what the file has; a layout may see them differently."""
-        return list(stored.values())
+        return stored
 
     def read(self, name: str) -> np.ndarray:
         dataset = self._datasets[name]

@@ -19,7 +19,7 @@ from resport.dtypes import BY_NAME, OPAQUE, to_numpy
 from resport.errors import FormatError
 from resport.formats.base import Buffer
 from resport.formats.damage import check_text_count
-from resport.formats.hdf5 import hdf5_errors, shown, text_attribute
+from resport.formats.hdf5 import HDF5Errors, shown, text_attribute
 from resport.formats.hdf5_file import datatype
 from resport.formats.hdf5_file.layout import CHUNKED, VIRTUAL
 from resport.formats.hdf5_file.objects import Dataset
@@ -49,7 +49,7 @@ def dataset_spec(dataset: Dataset, name: str, path: str) -> TensorSpec:
     Raises:
         FormatError: it is no plain array, lies outside of the file, or claims more than the file can hold.
     """
-    with hdf5_errors(path, shown(dataset)):
+    with HDF5Errors(path, lambda: shown(dataset)):
         is_virtual = dataset.layout.kind == VIRTUAL
         if is_virtual or dataset.has_external_files:
             raise FormatError(
@@ -138,7 +138,7 @@ def read_dataset(dataset: Dataset, spec: TensorSpec, path: str) -> np.ndarray:
     """Read a dataset into a new array of its spec's shape and dtype, in native byte order."""
     import numpy as np
 
-    with hdf5_errors(path, shown(dataset)):
+    with HDF5Errors(path, lambda: shown(dataset)):
         if spec.dtype == "string":
             array = np.empty(spec.shape, object)
             array.reshape(-1)[:] = read_texts(dataset) if array.size else []
@@ -156,5 +156,5 @@ def dataset_pieces(dataset: Dataset, spec: TensorSpec, path: str) -> Iterator[Bu
 
 
 def _located_pieces(pieces: Iterator[Buffer], dataset: Dataset, path: str) -> Iterator[Buffer]:
-    with hdf5_errors(path, shown(dataset)):
+    with HDF5Errors(path, lambda: shown(dataset)):
         yield from pieces

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import ClassVar
 
 from resport.dtypes import BY_NAME, OPAQUE
@@ -45,6 +46,10 @@ class HDF5Writer(PlacedFileWriter):
     dtypes: ClassVar[frozenset[str]] = frozenset(BY_NAME) - OPAQUE
     reserved: ClassVar[re.Pattern[str]]
     """Root attributes that belong to the layout; metadata of these names is kept under others."""
+    _texts: Mapping[str, int]
+    """Where in the file the texts of the root's attributes are, when it is laid out."""
+    _rest: Iterator[bytes]
+    """What follows the first bytes of the head, until it is written."""
 
     @classmethod
     def problems(cls, manifest: Manifest) -> list[str]:
@@ -58,15 +63,12 @@ class HDF5Writer(PlacedFileWriter):
         ]
 
     def _lay_out(self) -> bytes:
-        for key, text in self.metadata.items():
-            problem = "has no key" if not key else text_problem(key) or text_problem(text)
-            if problem:
-                raise FormatError(f"metadata {quoted(key)} for `{self.path}` {problem}", path=self.path)
+        for key in self.metadata:
+            self._check_metadata(key)
         try:
             root = self._describe()
             for key, text in sorted(self.metadata.items()):
-                is_plain = not self.reserved.fullmatch(key) and not key.startswith(METADATA_PREFIX)
-                root.attributes[key if is_plain else METADATA_PREFIX + key] = text
+                root.attributes[self._attribute(key)] = text
             file = encode_file(root)
         except FormatError as error:
             raise FormatError(
@@ -76,7 +78,28 @@ class HDF5Writer(PlacedFileWriter):
                 got=error.got,
             ) from None
         self._offsets, self._end = file.offsets, file.n_bytes
-        return file.head
+        self._texts, self._rest = file.texts, file.rest
+        return file.front
+
+    def _write_head(self, head: bytes) -> None:
+        offset = 0
+        for piece in chain((head,), self._rest):
+            self._write_at(piece, offset)
+            offset += len(piece)
+
+    def _amend(self, key: str) -> None:
+        self._check_metadata(key)
+        self._write_at(self.metadata[key].encode(), self._texts[self._attribute(key)])
+
+    def _check_metadata(self, key: str) -> None:
+        problem = "has no key" if not key else text_problem(key) or text_problem(self.metadata[key])
+        if problem:
+            raise FormatError(f"metadata {quoted(key)} for `{self.path}` {problem}", path=self.path)
+
+    def _attribute(self, key: str) -> str:
+        """The attribute that a text of the metadata is kept as."""
+        is_plain = not self.reserved.fullmatch(key) and not key.startswith(METADATA_PREFIX)
+        return key if is_plain else METADATA_PREFIX + key
 
     @abstractmethod
     def _describe(self) -> NewGroup:

@@ -256,6 +256,7 @@ class KerasArchiveWriter(KerasWeightsWriter):
         front += encode_local(weights)
         self._weights = replace(weights, data_offset=len(front))
         self._offsets = {name: len(front) + offset for name, offset in self._offsets.items()}
+        self._texts = {name: len(front) + offset for name, offset in self._texts.items()}
         self._end += len(front)
         return front + head
 

@@ -22,18 +22,18 @@ from resport.errors import FormatError, OptionError
 from resport.formats.damage import quoted
 from resport.formats.hdf5 import (
     HDF5_MAX_ATTRIBUTE_BYTES,
+    HDF5Errors,
     child_names,
     count_attribute,
     follow_dataset,
     follow_group,
-    hdf5_errors,
     open_file,
     read_texts,
     text_attribute,
 )
 from resport.formats.hdf5_checkpoint import Found, HDF5Reader
 from resport.formats.hdf5_encoding.tree import NewGroup
-from resport.formats.hdf5_file.objects import Dataset, Group, HDF5File
+from resport.formats.hdf5_file.objects import Group, HDF5File
 from resport.formats.hdf5_writer import HDF5Writer, name_list, text_problem, type_attribute
 from resport.formats.keras_config import LayerConfig, find_layers, parse_config
 from resport.formats.keras_era import (
@@ -81,7 +81,7 @@ def is_keras_legacy(path: str) -> bool:
     Raises:
         FormatError: the file is damaged.
     """
-    with open_file(path) as file, hdf5_errors(path):
+    with open_file(path) as file, HDF5Errors(path):
         return _weights_root(file, path) is not None
 
 
@@ -156,36 +156,42 @@ class KerasLegacyReader(HDF5Reader):
         if is_era(self._version) and "model_config" in self.metadata:
             self._layers = find_layers(parse_config(self.metadata["model_config"], self.path), self.path)
         self._is_counted = root.has_attribute(LEGACY_COUNT)
-        return self._find_counted(root) if self._is_counted else self._find_named(root, file)
+        yield from self._find_counted(root) if self._is_counted else self._find_named(root, file)
 
     def _find_named(self, root: Group, file: HDF5File) -> Found:
         """The weights of a file that names layers and weights: Keras 1 and later."""
         layers = dict.fromkeys(read_texts(root, LEGACY_LAYER_NAMES, self.path) or [])
         # What is listed twice is one tensor.
-        found: dict[str, tuple[Dataset, tuple[str, ...]]] = {}
+        found: set[str] = set()
         # A model's own weights, outside of any layer, come last.
         top = {LEGACY_TOP_LEVEL_GROUP: None} if LEGACY_TOP_LEVEL_GROUP in root else {}
         for layer in layers | top:
             group = follow_group(root, layer, self.path)
             for weight in read_texts(group, LEGACY_WEIGHT_NAMES, self.path) or []:
                 dataset = follow_dataset(group, weight, self.path)
+                if dataset.name in found:
+                    continue
+                found.add(dataset.name)
                 old = split_spelling(weight) if is_era(self._version) else None
                 if old is None:
-                    found.setdefault(dataset.name, (dataset, _names(layer, weight, layer not in layers)))
+                    yield dataset, _names(layer, weight, layer not in layers)
                 else:
                     self._words[dataset.name] = old[1]
-                    names: tuple[str, ...] = (_era_name(layer, *old, self._shown_word(old[1])), f"{layer}/{weight}")
-                    found.setdefault(dataset.name, (dataset, names))
+                    yield dataset, (_era_name(layer, *old, self._shown_word(old[1])), f"{layer}/{weight}")
         if LEGACY_OPTIMIZER_GROUP in file:
-            group = follow_group(file, LEGACY_OPTIMIZER_GROUP, self.path)
-            for weight in dict.fromkeys(read_texts(group, LEGACY_WEIGHT_NAMES, self.path) or []):
-                names = tuple(f"{LEGACY_OPTIMIZER_GROUP}/{each}" for each in (weight.removesuffix(":0"), weight))
-                found[f"/{LEGACY_OPTIMIZER_GROUP}/{weight}"] = (follow_dataset(group, weight, self.path), names)
-        return list(found.values())
+            yield from self._find_optimizer(file, found)
+
+    def _find_optimizer(self, file: HDF5File, found: set[str]) -> Found:
+        """The variables of the optimizer, but for those that were found already: a layer can be called so."""
+        group = follow_group(file, LEGACY_OPTIMIZER_GROUP, self.path)
+        for weight in dict.fromkeys(read_texts(group, LEGACY_WEIGHT_NAMES, self.path) or []):
+            dataset = follow_dataset(group, weight, self.path)
+            if dataset.name not in found:
+                bare = f"{LEGACY_OPTIMIZER_GROUP}/{weight.removesuffix(':0')}"
+                yield dataset, (bare, f"{LEGACY_OPTIMIZER_GROUP}/{weight}")
 
     def _find_counted(self, root: Group) -> Found:
         """The weights of a file of Keras 0, which counts layers and parameters and names nothing."""
-        found: Found = []
         n_layers = count_attribute(root, LEGACY_COUNT, self.path)
         known = self._layers if len(self._layers) == n_layers else []
         for number in range(n_layers):
@@ -199,11 +205,10 @@ class KerasLegacyReader(HDF5Reader):
                 counted = f"{place}/param_{position}"
                 if words is None or layer is None or not layer.name:
                     self._words[dataset.name] = "W" if position == 0 else ""
-                    found.append((dataset, (counted,)))
+                    yield dataset, (counted,)
                 else:
                     self._words[dataset.name] = words[position]
-                    found.append((dataset, (f"{layer.name}/{self._shown_word(words[position])}", counted)))
-        return found
+                    yield dataset, (f"{layer.name}/{self._shown_word(words[position])}", counted)
 
     def _shown_word(self, word: str) -> str:
         is_raw = word == DEVIATION_WORD and self._deviation_epsilon is None and self._has_deviations
@@ -213,7 +218,7 @@ class KerasLegacyReader(HDF5Reader):
     def _has_deviations(self) -> bool:
         return self._is_counted or has_deviations(self._version)
 
-    def _interpret(self, stored: dict[str, TensorSpec]) -> list[TensorSpec]:
+    def _interpret(self, stored: Manifest) -> Manifest:
         words = {name: self._words.get(dataset.name, "") for name, dataset in self._datasets.items()}
         kernels = [name for name, spec in stored.items() if self._is_kernel(spec, words[name])]
         deviations = frozenset(name for name, word in words.items() if word == DEVIATION_WORD)
@@ -225,17 +230,17 @@ class KerasLegacyReader(HDF5Reader):
             self._kernels = frozenset(kernels) if self._order != TODAYS_ORDER else frozenset()
         self._note_deviations(deviations, notes)
         self.note = "; ".join(notes) or None
-        return [
+        return Manifest(
             replace(spec, shape=turned_shape(spec.shape, self._order)) if name in self._kernels else spec
             for name, spec in stored.items()
-        ]
+        )
 
     def _is_kernel(self, spec: TensorSpec, word: str) -> bool:
         if self._words:
             return word == "W" and len(spec.shape) == 4
         return spec.name.endswith("/kernel") and len(spec.shape) in {3, 4, 5}
 
-    def _tell_order(self, stored: dict[str, TensorSpec], kernels: list[str]) -> tuple[KernelOrder, list[str]]:
+    def _tell_order(self, stored: Manifest, kernels: list[str]) -> tuple[KernelOrder, list[str]]:
         """How convolution kernels are stored, and what to tell the user of it."""
         if self._kernel_order is not None:
             return self._kernel_order, [f"convolution kernels were taken for `{self._kernel_order}`, as asked for"]

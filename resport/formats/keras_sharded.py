@@ -16,13 +16,13 @@ from resport.errors import FormatError
 from resport.formats.damage import quoted
 from resport.formats.hdf5 import open_file, text_attribute
 from resport.formats.hdf5_checkpoint import Found
-from resport.formats.hdf5_file.objects import Dataset, HDF5File
+from resport.formats.hdf5_file.objects import Dataset, Group, HDF5File
 from resport.formats.keras_config import CONFIG_MAX_BYTES, parse_config
 from resport.formats.keras_weights import (
     WEIGHTS_NAME_ATTRIBUTE,
     WEIGHTS_VARIABLES_GROUP,
     KerasWeightsReader,
-    find_variables,
+    named_variables,
     plain_place,
     walk,
 )
@@ -132,7 +132,13 @@ class KerasShardedReader(KerasWeightsReader):
                 if len(variables):
                     found.add(("/" + "/".join((*place, WEIGHTS_VARIABLES_GROUP)), Path(path).name))
         self._check(found)
-        return find_variables(files, names)
+        # The variables of one layer may lie in two files.
+        merged: dict[tuple[str, ...], tuple[tuple[str, ...], list[tuple[Group, str]]]] = {}
+        for shard, path in files:
+            for place, scope, variables in walk(shard, names, path):
+                merged.setdefault(place, (scope, []))[1].append((variables, path))
+        for place, (scope, groups) in merged.items():
+            yield from named_variables(place, scope, groups)
 
     def _check(self, found: set[tuple[str, str]]) -> None:
         listed = {(group, file) for group, files in self._index.items() for file in files}

@@ -21,10 +21,10 @@ from typing import ClassVar
 from resport.errors import FormatError, OptionError
 from resport.formats.damage import quoted
 from resport.formats.hdf5 import (
+    HDF5Errors,
     child_names,
     follow,
     follow_group,
-    hdf5_errors,
     open_file,
     text_attribute,
 )
@@ -61,7 +61,7 @@ def is_keras_weights(path: str) -> bool:
     Raises:
         FormatError: the file is damaged.
     """
-    with open_file(path) as file, hdf5_errors(path):
+    with open_file(path) as file, HDF5Errors(path):
         names = child_names(file, path)
         if not {WEIGHTS_VARIABLES_GROUP, *WEIGHTS_LAYER_GROUPS}.isdisjoint(names):
             return True
@@ -89,36 +89,14 @@ class KerasWeightsReader(HDF5Reader):
     """Names of layers by their groups, where the file has no names: archives know them."""
 
     def _find(self, file: HDF5File) -> Found:
-        found = find_variables([(file, self.path)], self.layer_names)
-        listed = [place for dataset, _ in found if (place := _listed_layer(dataset)) is not None]
-        if listed and not self.layer_names and not any(place.has_attribute(WEIGHTS_NAME_ATTRIBUTE) for place in listed):
+        is_listed = is_named = False
+        for place, scope, variables in walk(file, self.layer_names, self.path):
+            found = list(named_variables(place, scope, [(variables, self.path)]))
+            if found and place[:1] in _LISTS:
+                is_listed, is_named = True, is_named or variables.has_attribute(WEIGHTS_NAME_ATTRIBUTE)
+            yield from found
+        if is_listed and not is_named and not self.layer_names:
             self.note = "the file counts layers by their class and has no names of them; a `.keras` archive has both"
-        return found
-
-
-def _listed_layer(dataset: Dataset) -> Group | None:
-    """The group of variables that a dataset is in, if it is that of a layer in a model's list."""
-    return dataset.parent if dataset.name.split("/")[1] in WEIGHTS_LAYER_GROUPS else None
-
-
-def find_variables(files: Sequence[tuple[HDF5File, str]], known: Mapping[str, str]) -> Found:
-    """Find the variables of all layers.
-
-    Args:
-        files: the file, or the shards of a checkpoint, each with its path; a layer's variables may lie in two of them.
-        known: names of layers by the groups that have none.
-
-    Raises:
-        FormatError: a file is damaged, or two have one variable.
-    """
-    merged: dict[tuple[str, ...], tuple[tuple[str, ...], list[tuple[Group, str]]]] = {}
-    for file, path in files:
-        for place, scope, variables in walk(file, known, path):
-            merged.setdefault(place, (scope, []))[1].append((variables, path))
-    found: Found = []
-    for place, (scope, groups) in merged.items():
-        found += _named_variables(place, scope, groups)
-    return found
 
 
 def walk(
@@ -174,10 +152,17 @@ def _walk(
                 yield from _walk(child, (*place, name), inner, visited, known, path)
 
 
-def _named_variables(
-    place: tuple[str, ...], scope: tuple[str, ...], groups: Sequence[tuple[Group, str]]
-) -> Iterator[tuple[Dataset, tuple[str, ...]]]:
-    """Yield the variables of one layer with the names that each can have."""
+def named_variables(place: tuple[str, ...], scope: tuple[str, ...], groups: Sequence[tuple[Group, str]]) -> Found:
+    """Yield the variables of one layer with the names that each can have.
+
+    Args:
+        place: the layer's path in the file.
+        scope: its name, in parts.
+        groups: the group of its variables, or those that the shards of a checkpoint have of it; each with its file.
+
+    Raises:
+        FormatError: a group is damaged, or two have one variable.
+    """
     members: dict[str, Node] = {}
     for variables, path in groups:
         for name in child_names(variables, path):

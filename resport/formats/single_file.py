@@ -45,7 +45,7 @@ class SingleFileWriter(Writer):
         try:
             staged = self.staging.create(self.path, self._n_bytes(head))
             self._handle = os.open(staged, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            self._write_at(head, 0)
+            self._write_head(head)
         except BaseException:
             self.abort()
             raise
@@ -57,6 +57,10 @@ class SingleFileWriter(Writer):
         Returns:
             What the file begins with.
         """
+
+    def _write_head(self, head: bytes) -> None:
+        """Write what the file begins with."""
+        self._write_at(head, 0)
 
     def _n_bytes(self, head: bytes) -> int:
         """The length of the finished file, where that is known before; 0 elsewhere."""
@@ -86,7 +90,11 @@ class PlacedFileWriter(SingleFileWriter):
     def amend_metadata(self, key: str, text: str) -> None:
         super().amend_metadata(key, text)
         with write_errors(self.path):
-            self._write_at(self._lay_out(), 0)
+            self._amend(key)
+
+    def _amend(self, key: str) -> None:
+        """Write a text of the metadata that is another now."""
+        self._write_at(self._lay_out(), 0)
 
     def _write(self, spec: TensorSpec, array: np.ndarray) -> None:
         self._write_at(bytes_of(array), self._offsets[spec.name])

@@ -20,6 +20,7 @@ from resport.errors import ChecksumError, FormatError, OptionError, SourceNotFou
 from resport.formats import tensor_bundle
 from resport.formats.bundle_entry import BundleEntry, encode_entry, parse_entry
 from resport.formats.bundle_writer import TensorBundleWriter, lay_out
+from resport.formats.crc32c import extend_crc32c
 from resport.formats.leveldb_table import LevelDBTable, mask_crc32c
 from resport.formats.leveldb_writer import encode_table
 from resport.formats.protobuf import bytes_field, fixed32_field, varint_field
@@ -243,6 +244,13 @@ def test_changed_value_is_named(tmp_path: Path) -> None:
         assert_same_bits(reader.read("a"), tensors["a"])
         with pytest.raises(ChecksumError, match=r"checksum of `conv1/weights` in .* is wrong, bytes 16-36") as caught:
             reader.read("conv1/weights")
+        with pytest.raises(ChecksumError, match="checksum of `conv1/weights`"):
+            list(reader.pieces("conv1/weights"))
+        # Whoever asks for it works out the checksum, and has it held against the index.
+        (piece,) = map(bytes, reader.unchecked_pieces("conv1/weights"))
+        with pytest.raises(ChecksumError, match="checksum of `conv1/weights`"):
+            reader.check("conv1/weights", extend_crc32c(0, piece))
+        reader.check("conv1/weights", extend_crc32c(0, tensors["conv1/weights"].tobytes()))
     assert caught.value.offset == 16
     assert caught.value.path == str(path)
     assert str(caught.value.expected).startswith("0x") and caught.value.expected != caught.value.got

@@ -5,10 +5,13 @@ superblock | texts | headers of datasets | groups, those inside of others first 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 
-from resport.formats.hdf5_encoding.group import Place, encode_group
+from resport.formats.hdf5_encoding.group import Place, encode_group, place_group
 from resport.formats.hdf5_encoding.message import (
     LAYOUT_MESSAGE_BYTES,
     describe_elements,
@@ -22,6 +25,8 @@ from resport.formats.hdf5_encoding.text_heap import TextHeap
 from resport.formats.hdf5_encoding.tree import NewDataset, NewGroup
 
 VALUES_ALIGNMENT_BYTES = 8
+GATHERED_BYTES = 1 << 18
+"""Of small pieces that are handed out at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +34,17 @@ class EncodedFile:
     """A file of which the values are still to come.
 
     Attributes:
-        head: the bytes in front of the values.
+        front: the first of the bytes in front of the values: superblock and texts.
+        rest: the others, piece by piece, to be taken once: of many tensors they are more than memory should hold.
         offsets: where the values of each tensor begin, from the begin of the file.
+        texts: where the root's texts of variable length are, by the names of its attributes.
         n_bytes: how long the file is.
     """
 
-    head: bytes
+    front: bytes
+    rest: Iterator[bytes]
     offsets: Mapping[str, int]
+    texts: Mapping[str, int]
     n_bytes: int
 
 
@@ -47,22 +56,24 @@ def encode_file(root: NewGroup) -> EncodedFile:
     """
     groups, datasets = _objects(root)
     heap = TextHeap(SUPERBLOCK_BYTES)
-    group_attributes = [encode_attributes(group.attributes, heap) for group in groups]
+    root_texts = {}
+    root_attributes: list[bytes] = []
+    for name, value in root.attributes.items():
+        root_attributes += encode_attributes({name: value}, heap)
+        root_texts[name] = heap.last
+    group_attributes = [tuple(root_attributes), *(encode_attributes(group.attributes, heap) for group in groups[1:])]
     messages = [
-        [*describe_elements(dataset.spec.dtype, dataset.spec.shape), *encode_attributes(dataset.attributes, heap)]
+        (*describe_elements(dataset.spec.dtype, dataset.spec.shape), *encode_attributes(dataset.attributes, heap))
         for dataset in datasets
     ]
     texts = heap.finish()
-    places, end = _place_headers(datasets, messages, SUPERBLOCK_BYTES + len(texts))
-    root_place, encoded_groups = _encode_groups(groups, group_attributes, places, end)
-    begin = end + len(encoded_groups)
-    offsets, n_bytes = _place_values(datasets, begin + -begin % VALUES_ALIGNMENT_BYTES)
-    headers = [
-        encode_header([*described, encode_layout(offsets[dataset.spec.name], dataset.spec.nbytes)])
-        for dataset, described in zip(datasets, messages, strict=True)
-    ]
-    superblock = encode_superblock(root_place, n_bytes)
-    return EncodedFile(b"".join((superblock, texts, *headers, encoded_groups)), offsets, n_bytes)
+    at_headers = SUPERBLOCK_BYTES + len(texts)
+    at_groups = at_headers + sum(map(_header_bytes, messages))
+    root_place, end = _place_groups(groups, group_attributes, at_groups)
+    offsets, n_bytes = _place_values(datasets, end + -end % VALUES_ALIGNMENT_BYTES)
+    addresses = array("Q", accumulate(map(_header_bytes, messages[:-1]), initial=at_headers))
+    rest = chain(_headers(datasets, messages, offsets), _groups(groups, group_attributes, addresses, at_groups))
+    return EncodedFile(encode_superblock(root_place, n_bytes) + texts, _gathered(rest), offsets, root_texts, n_bytes)
 
 
 def _objects(root: NewGroup) -> tuple[list[NewGroup], list[NewDataset]]:
@@ -77,28 +88,59 @@ def _objects(root: NewGroup) -> tuple[list[NewGroup], list[NewDataset]]:
     return groups, datasets
 
 
-def _place_headers(
-    datasets: Sequence[NewDataset], messages: Sequence[Sequence[bytes]], address: int
-) -> tuple[dict[int, Place], int]:
-    """Where the headers of datasets are, by the objects' identities, and where they end."""
-    places = {}
-    for dataset, described in zip(datasets, messages, strict=True):
-        places[id(dataset)] = Place(address)
-        address += header_bytes(described) + LAYOUT_MESSAGE_BYTES
-    return places, address
-
-
-def _encode_groups(
-    groups: Sequence[NewGroup], attributes: Sequence[Sequence[bytes]], places: dict[int, Place], address: int
-) -> tuple[Place, bytes]:
-    """All groups, and where the first of them is, the root; ``places`` gets those of the others too."""
-    parts = []
+def _place_groups(groups: Sequence[NewGroup], attributes: Sequence[Sequence[bytes]], address: int) -> tuple[Place, int]:
+    """Where the first of some groups will be, the root, which comes last in the file; and where it ends."""
     for group, messages in zip(reversed(groups), reversed(attributes), strict=True):
-        members = {name.encode(): places[id(member)] for name, member in group.members.items()}
-        places[id(group)], encoded = encode_group(address, members, messages)
-        parts.append(encoded)
-        address += len(encoded)
-    return places[id(groups[0])], b"".join(parts)
+        place, address = place_group(address, [name.encode() for name in group.members], messages)
+    return place, address
+
+
+def _header_bytes(described: Sequence[bytes]) -> int:
+    return header_bytes(described) + LAYOUT_MESSAGE_BYTES
+
+
+def _headers(
+    datasets: Sequence[NewDataset], messages: Sequence[Sequence[bytes]], offsets: Mapping[str, int]
+) -> Iterator[bytes]:
+    """Yield the headers of all datasets."""
+    for dataset, described in zip(datasets, messages, strict=True):
+        yield encode_header([*described, encode_layout(offsets[dataset.spec.name], dataset.spec.nbytes)])
+
+
+def _groups(
+    groups: Sequence[NewGroup], attributes: Sequence[Sequence[bytes]], addresses: array[int], address: int
+) -> Iterator[bytes]:
+    """Yield all groups, those inside of others first.
+
+    Args:
+        groups: the groups.
+        attributes: the messages of each.
+        addresses: where the headers of the datasets are.
+        address: where the first of the groups will be.
+    """
+    # Backwards, each group has the last of the datasets that are left, and the first of the groups that are placed.
+    places: deque[Place] = deque()
+    for group, messages in zip(reversed(groups), reversed(attributes), strict=True):
+        members = {
+            name.encode(): places.popleft() if isinstance(member, NewGroup) else Place(addresses.pop())
+            for name, member in reversed(group.members.items())
+        }
+        place, address = place_group(address, members, messages)
+        places.append(place)
+        yield encode_group(place, members, messages)
+
+
+def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield small pieces as larger ones."""
+    gathered: list[bytes] = []
+    n_bytes = 0
+    for piece in pieces:
+        gathered.append(piece)
+        n_bytes += len(piece)
+        if n_bytes >= GATHERED_BYTES:
+            yield b"".join(gathered)
+            gathered, n_bytes = [], 0
+    yield b"".join(gathered)
 
 
 def _place_values(datasets: Sequence[NewDataset], address: int) -> tuple[dict[str, int], int]:

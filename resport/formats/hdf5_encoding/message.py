@@ -32,11 +32,12 @@ MAX_MESSAGES = (1 << 16) - 1
 MAX_MESSAGE_BYTES = (1 << 16) - 8
 _HEADER = struct.Struct("<BxHII4x")
 _ATTRIBUTE = struct.Struct("<Bx3H")
-_LAYOUT = struct.Struct("<BBQQ6x")
+_LAYOUT = struct.Struct("<HHB3xBBQQ6x")
+_SYMBOL_TABLE = struct.Struct("<HHB3xQQ")
 # Version 2; room is taken at once, nothing is ever filled in, and zeros would be.
 _FILL_VALUE = struct.pack("<4BI", 2, 1, 1, 1, 0)
-LAYOUT_MESSAGE_BYTES = OLD_MESSAGE_PREFIX.size + _LAYOUT.size
-SYMBOL_TABLE_MESSAGE_BYTES = OLD_MESSAGE_PREFIX.size + 16
+LAYOUT_MESSAGE_BYTES = _LAYOUT.size
+SYMBOL_TABLE_MESSAGE_BYTES = _SYMBOL_TABLE.size
 
 
 def encode_header(messages: Sequence[bytes]) -> bytes:
@@ -48,10 +49,19 @@ def encode_header(messages: Sequence[bytes]) -> bytes:
     Raises:
         FormatError: they are too many.
     """
-    if len(messages) > MAX_MESSAGES:
-        raise FormatError("an object has more attributes than HDF5 can hold", expected=MAX_MESSAGES, got=len(messages))
+    check_count(len(messages))
     body = b"".join(messages)
     return _HEADER.pack(OLD_HEADER_VERSION, len(messages), 1, len(body)) + body
+
+
+def check_count(n_messages: int) -> None:
+    """Refuse more messages than a header can have.
+
+    Raises:
+        FormatError: they are too many.
+    """
+    if n_messages > MAX_MESSAGES:
+        raise FormatError("an object has more attributes than HDF5 can hold", expected=MAX_MESSAGES, got=n_messages)
 
 
 def header_bytes(messages: Sequence[bytes]) -> int:
@@ -71,17 +81,18 @@ def describe_elements(dtype: str, shape: tuple[int, ...]) -> tuple[bytes, ...]:
 
 def encode_layout(address: int, n_bytes: int) -> bytes:
     """The message that tells where a dataset's values are; without any, they are nowhere."""
+    data_bytes = LAYOUT_MESSAGE_BYTES - OLD_MESSAGE_PREFIX.size
     if n_bytes == 0:
-        return _encode_message(LAYOUT, _LAYOUT.pack(3, CONTIGUOUS, NOWHERE, 0))
-    return _encode_message(LAYOUT, _LAYOUT.pack(3, CONTIGUOUS, address, n_bytes), IS_CONSTANT)
+        return _LAYOUT.pack(LAYOUT, data_bytes, 0, 3, CONTIGUOUS, NOWHERE, 0)
+    return _LAYOUT.pack(LAYOUT, data_bytes, IS_CONSTANT, 3, CONTIGUOUS, address, n_bytes)
 
 
 def encode_symbol_table(tree: int, heap: int) -> bytes:
     """The message that tells where the members of a group are."""
-    return _encode_message(SYMBOL_TABLE, struct.pack("<2Q", tree, heap))
+    return _SYMBOL_TABLE.pack(SYMBOL_TABLE, SYMBOL_TABLE_MESSAGE_BYTES - OLD_MESSAGE_PREFIX.size, 0, tree, heap)
 
 
-def encode_attributes(attributes: Mapping[str, Value], texts: TextHeap) -> list[bytes]:
+def encode_attributes(attributes: Mapping[str, Value], texts: TextHeap) -> tuple[bytes, ...]:
     """The messages of an object's attributes.
 
     Args:
@@ -91,7 +102,7 @@ def encode_attributes(attributes: Mapping[str, Value], texts: TextHeap) -> list[
     Raises:
         FormatError: one of them is too long.
     """
-    return [_encode_attribute(name, value, texts) for name, value in attributes.items()]
+    return tuple(_encode_attribute(name, value, texts) for name, value in attributes.items())
 
 
 def _encode_attribute(name: str, value: Value, texts: TextHeap) -> bytes:

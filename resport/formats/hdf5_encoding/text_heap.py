@@ -25,7 +25,7 @@ class TextHeap:
         address: where the first collection will be.
 
     Attributes:
-        end: where the last one will end.
+        last: where the text that was added last will be.
     """
 
     def __init__(self, address: int) -> None:
@@ -33,6 +33,7 @@ class TextHeap:
         self._begin = address
         self._texts: list[bytes] = []
         self._used = HEAP_HEAD_BYTES
+        self.last = 0
 
     def add(self, text: bytes) -> bytes:
         """Add a text.
@@ -44,6 +45,7 @@ class TextHeap:
         if self._texts and self._used + n_bytes > MAX_COLLECTION_BYTES:
             self._close()
         self._texts.append(text)
+        self.last = self._begin + self._used + HEAP_HEAD_BYTES
         self._used += n_bytes
         return _REFERENCE.pack(len(text), self._begin, len(self._texts))
 

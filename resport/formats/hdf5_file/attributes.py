@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 from resport.formats.hdf5_file.btree_v2 import ATTRIBUTE_NAME, records
 from resport.formats.hdf5_file.dataspace import Dataspace, parse_dataspace
@@ -24,6 +26,10 @@ _WHAT = "an attribute"
 _IS_TRACKED = 1
 _HEAP_ID_BYTES = 8
 _TYPE_IS_SHARED, _SPACE_IS_SHARED = 1, 2
+# Flags, and the sizes of name, type and shape.
+_SIZES = struct.Struct("<B3H")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,36 +47,53 @@ class Attribute:
     elements: bytes
 
 
-def find_attributes(source: FileBytes, messages: Iterable[Message]) -> dict[str, Message]:
+class Unparsed(NamedTuple):
+    """The parts of an attribute that has not been looked at.
+
+    Attributes:
+        name: its name.
+        flags: whether type and shape are those of other objects.
+        datatype: its type.
+        dataspace: its shape.
+        rest: stands in front of its elements.
+    """
+
+    name: bytes
+    flags: int
+    datatype: Message
+    dataspace: Message
+    rest: Cursor
+
+
+def find_attributes(source: FileBytes, messages: Iterable[Message]) -> dict[str, Unparsed]:
     """The attributes that some messages make, not parsed; names that are no text have surrogates in them.
 
     Raises:
         FormatError: the object is damaged, or two attributes have one name.
     """
-    found: dict[str, Message] = {}
+    found: dict[str, Unparsed] = {}
     for message in _messages(source, messages):
-        cursor = message.cursor(source, _WHAT)
-        name = _split(cursor)[0].decode("utf-8", "surrogateescape")
+        attribute = _split(message.cursor(source, _WHAT))
+        name = attribute.name.decode("utf-8", "surrogateescape")
         if name in found:
-            raise cursor.damaged("is there twice", got=repr(name)[:200])
-        found[name] = message
+            raise attribute.rest.damaged("is there twice", got=repr(name)[:200])
+        found[name] = attribute
     return found
 
 
-def parse_attribute(source: FileBytes, message: Message) -> Attribute:
+def parse_attribute(source: FileBytes, attribute: Unparsed) -> Attribute:
     """Parse an attribute.
 
     Raises:
         FormatError: it is damaged, or has fewer elements than it says.
     """
-    cursor = message.cursor(source, _WHAT)
-    _, flags, type_message, space_message = _split(cursor)
-    datatype = parse_datatype(_part(source, type_message, bool(flags & _TYPE_IS_SHARED)))
-    dataspace = parse_dataspace(_part(source, space_message, bool(flags & _SPACE_IS_SHARED)))
+    datatype = _meaning(source, parse_datatype, attribute.datatype, bool(attribute.flags & _TYPE_IS_SHARED))
+    dataspace = _meaning(source, parse_dataspace, attribute.dataspace, bool(attribute.flags & _SPACE_IS_SHARED))
     n_bytes = dataspace.count * datatype.size
-    if n_bytes > cursor.left:
-        raise cursor.damaged("is larger than the file has it", expected=f"{n_bytes} bytes", got=f"{cursor.left}")
-    return Attribute(datatype, dataspace, cursor.take(n_bytes))
+    rest = attribute.rest
+    if n_bytes > rest.left:
+        raise rest.damaged("is larger than the file has it", expected=f"{n_bytes} bytes", got=f"{rest.left}")
+    return Attribute(datatype, dataspace, rest.data[rest.position : rest.position + n_bytes])
 
 
 def _messages(source: FileBytes, messages: Iterable[Message]) -> Iterator[Message]:
@@ -101,29 +124,34 @@ def _dense_attributes(source: FileBytes, info: Cursor) -> Iterator[Message]:
         yield Message(ATTRIBUTE, 0, cursor.data, cursor.address)
 
 
-def _split(cursor: Cursor) -> tuple[bytes, int, Message, Message]:
-    """Name, flags, type and shape of an attribute; behind them stand its elements."""
-    version, flags = cursor.version(1, 2, 3), cursor.uint(1)
-    sizes = [cursor.uint(2) for _ in range(3)]
+def _split(cursor: Cursor) -> Unparsed:
+    """The parts of an attribute."""
+    version = cursor.version(1, 2, 3)
+    flags, *sizes = cursor.fields(_SIZES)
     if version == 3:
         cursor.take(1)
-    parts = []
-    for size in sizes:
-        start = cursor.position
-        parts.append((cursor.take(size), cursor.address + start))
-        if version == 1:
-            # Name, type and shape are filled up to multiples of eight bytes.
-            cursor.take(-size % 8)
-    (name, _), (kind, kind_place), (space, space_place) = parts
-    return (
+    # In the first version name, type and shape are filled up to multiples of eight bytes.
+    step = 8 if version == 1 else 1
+    name, _ = _take(cursor, sizes[0], step)
+    return Unparsed(
         name.partition(b"\0")[0],
         flags if version > 1 else 0,
-        Message(DATATYPE, 0, kind, kind_place),
-        Message(DATASPACE, 0, space, space_place),
+        Message(DATATYPE, 0, *_take(cursor, sizes[1], step)),
+        Message(DATASPACE, 0, *_take(cursor, sizes[2], step)),
+        cursor,
     )
 
 
-def _part(source: FileBytes, message: Message, is_shared: bool) -> Cursor:
+def _take(cursor: Cursor, size: int, step: int) -> tuple[bytes, int]:
+    """The next bytes, without what they are filled up with, and where they are."""
+    address = cursor.address + cursor.position
+    data = cursor.take(size)
+    if size % step:
+        cursor.take(-size % step)
+    return data, address
+
+
+def _meaning(source: FileBytes, parse: Callable[[Cursor], T], message: Message, is_shared: bool) -> T:
     if is_shared:
         message = resolve_shared(source, message._replace(flags=IS_SHARED))
-    return message.cursor(source, "the type or shape of an attribute")
+    return source.meaning(parse, message.data, message.address, "the type or shape of an attribute")

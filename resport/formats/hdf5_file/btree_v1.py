@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 from resport.formats.hdf5_file.file_bytes import Cursor, FileBytes
 
 GROUP_NODE, CHUNK_NODE = 0, 1
 TREE_MAGIC = b"TREE"
+_HEAD = struct.Struct("<4sBBH")
 
 
 def leaf_entries(source: FileBytes, root: int, kind: int, key_bytes: int, what: str) -> Iterator[tuple[Cursor, int]]:
-    """Yield the key and the child of every entry of a tree's leaves, from left to right.
+    """Yield the child of every entry of a tree's leaves, from left to right, and a cursor that stands at its key.
 
     Args:
         source: the file.
@@ -23,6 +25,7 @@ def leaf_entries(source: FileBytes, root: int, kind: int, key_bytes: int, what: 
     Raises:
         FormatError: the tree is damaged, or its nodes lead to one another in a circle.
     """
+    entry_bytes = key_bytes + source.address_bytes
     seen: set[int] = set()
     pending: list[tuple[int, int | None]] = [(root, None)]
     while pending:
@@ -32,16 +35,16 @@ def leaf_entries(source: FileBytes, root: int, kind: int, key_bytes: int, what: 
             raise entries.damaged("leads to a node of another level or in a circle", expected=expected_level, got=level)
         seen.add(address)
         children = []
-        source.count_parts(entries.left // (key_bytes + source.address_bytes))
-        while entries.left >= key_bytes + source.address_bytes:
-            key = Cursor(source, entries.data, entries.address, what)
-            key.position = entries.position
-            entries.position += key_bytes
+        n_entries = len(entries.data) // entry_bytes
+        source.count_parts(n_entries)
+        for start in range(0, n_entries * entry_bytes, entry_bytes):
+            entries.position = start + key_bytes
             child = entries.needed_address()
-            if level == 0:
-                yield key, child
-            else:
+            if level:
                 children.append((child, level - 1))
+            else:
+                entries.position = start
+                yield entries, child
         pending += reversed(children)
 
 
@@ -49,7 +52,7 @@ def _read_node(source: FileBytes, address: int, kind: int, key_bytes: int, what:
     """The level of a node, and its entries: keys and children in turns, and one key more."""
     head_bytes = 8 + 2 * source.address_bytes
     head = source.cursor(address, head_bytes, what)
-    magic, found, level, count = head.take(4), head.uint(1), head.uint(1), head.uint(2)
+    magic, found, level, count = head.fields(_HEAD)
     if magic != TREE_MAGIC or found != kind:
         raise head.damaged("has a node that is something else", expected=f"TREE of kind {kind}", got=repr(magic))
     return level, source.cursor(address + head_bytes, count * (key_bytes + source.address_bytes) + key_bytes, what)

@@ -6,8 +6,9 @@ over, or that is made of nothing but tiny structures, would make that endless, s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from resport.errors import ChecksumError, FormatError
 from resport.formats.file_window import FileWindow
@@ -33,9 +34,17 @@ MAX_CHUNKS = 1 << 19
 MIN_MAX_CHUNKS = 1 << 16
 TYPICAL_CHUNK_BYTES = 1 << 14
 """What programs make of small tensors; only a file that is large enough for it has more chunks than the least limit."""
+BLOCK_BYTES = 1 << 14
+"""Of metadata, read at once: programs put the structures of an object, and of the next one, beside each other."""
+MAX_BLOCKS = 64
+MAX_MEANINGS = 1 << 10
+"""Messages of which it is kept what they say: weights are of few types, and their shapes recur."""
+MAX_MEANING_BYTES = 256
 # Some pieces are read twice, to see how long they are.
 _READINGS = 4
 _READINGS_SLACK = 1 << 20
+
+T = TypeVar("T")
 
 
 class FileBytes:
@@ -59,6 +68,8 @@ class FileBytes:
         self._left_checked = ALL_CHECKED_MAX_BYTES
         self._left_parts = self.max_parts = MIN_MAX_PARTS + self.size // TYPICAL_PART_BYTES
         self._left_chunks = self.max_chunks = min(MIN_MAX_CHUNKS + self.size // TYPICAL_CHUNK_BYTES, MAX_CHUNKS)
+        self._blocks: dict[int, bytes] = {}
+        self._meanings: dict[tuple[Callable[[Cursor], Any], bytes], Any] = {}
 
     def read(self, address: int, size: int, what: str) -> bytes:
         """Read a piece of metadata.
@@ -71,6 +82,17 @@ class FileBytes:
         Raises:
             FormatError: it lies outside of the file, is too large, or too much was read already.
         """
+        number, start = divmod(self.base + address, BLOCK_BYTES)
+        block = self._blocks.get(number)
+        if block is not None and size <= self._left:
+            data = block[start : start + size]
+            if len(data) == size:
+                self._left -= size
+                return data
+        return self._read_anew(address, size, what)
+
+    def _read_anew(self, address: int, size: int, what: str) -> bytes:
+        """Read a piece of metadata that does not lie in one of the blocks that are kept."""
         self.check_extent(address, size, what)
         self._left -= size
         if size > STRUCTURE_MAX_BYTES or self._left < 0:
@@ -80,7 +102,14 @@ class FileBytes:
                 expected=f"at most {STRUCTURE_MAX_BYTES} bytes, and no byte of the file in several structures",
                 got=f"{size} bytes",
             )
-        data = self.window.pread(size, self.base + address)
+        number, start = divmod(self.base + address, BLOCK_BYTES)
+        if start + size > BLOCK_BYTES or number in self._blocks:
+            data = self.window.pread(size, self.base + address)
+        else:
+            if len(self._blocks) == MAX_BLOCKS:
+                self._blocks.clear()
+            self._blocks[number] = self.window.pread(BLOCK_BYTES, number * BLOCK_BYTES)
+            data = self._blocks[number][start : start + size]
         if len(data) != size:
             raise self._shortened(what, address + len(data), size, len(data))
         return data
@@ -159,6 +188,27 @@ class FileBytes:
     def cursor(self, address: int, size: int, what: str) -> Cursor:
         """Read a piece of metadata to be parsed."""
         return Cursor(self, self.read(address, size, what), address, what)
+
+    def meaning(self, parse: Callable[[Cursor], T], data: bytes, address: int, what: str) -> T:
+        """What a message says by itself: those of the same bytes say the same, and are parsed once.
+
+        Args:
+            parse: parses the message.
+            data: its content.
+            address: where the content is.
+            what: what it is, for messages.
+
+        Raises:
+            FormatError: it is damaged.
+        """
+        found: T | None = self._meanings.get((parse, data))
+        if found is None:
+            found = parse(Cursor(self, data, address, what))
+            if len(data) <= MAX_MEANING_BYTES:
+                if len(self._meanings) == MAX_MEANINGS:
+                    self._meanings.clear()
+                self._meanings[parse, data] = found
+        return found
 
     def checked(self, address: int, size: int, magic: bytes, what: str) -> Cursor:
         """Read a piece that begins with a signature and ends with a checksum; the cursor stands behind the signature.
@@ -260,6 +310,18 @@ class Cursor:
         self.position = end
         return int.from_bytes(self.data[position:end], "little")
 
+    def fields(self, layout: struct.Struct) -> tuple[Any, ...]:
+        """The next numbers, all at once.
+
+        Raises:
+            FormatError: the piece ends before.
+        """
+        position = self.position
+        if position + layout.size > len(self.data):
+            self.take(layout.size)
+        self.position = position + layout.size
+        return layout.unpack_from(self.data, position)
+
     def length(self) -> int:
         """The next length."""
         return self.uint(self.source.length_bytes)
@@ -304,6 +366,16 @@ class Cursor:
             expected = " or ".join(map(str, known))
             raise self.damaged("is of an unknown version", expected=expected, got=version)
         return version
+
+    def signature(self, magic: bytes, *versions: int) -> int:
+        """The version behind the signature with which a structure begins.
+
+        Raises:
+            FormatError: it is something else, or of an unknown version.
+        """
+        if self.take(len(magic)) != magic:
+            raise self.damaged("is something else", expected=magic.decode("ascii"))
+        return self.version(*versions)
 
     @property
     def left(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from resport.errors import FormatError
 from resport.formats.hdf5_file.file_bytes import FileBytes
 
@@ -9,6 +11,8 @@ _WHAT = "a heap of texts"
 COLLECTION_MAGIC, COLLECTION_VERSION = b"GCOL", 1
 HEAP_HEAD_BYTES = 16
 """Of a collection and of an object in it, filled up where lengths are narrow."""
+# Of a text, by the width of an address: its length, its heap, and its number there.
+_REFERENCES = {2: struct.Struct("<IHI"), 4: struct.Struct("<III"), 8: struct.Struct("<IQI")}
 
 
 class GlobalHeap:
@@ -32,16 +36,12 @@ class GlobalHeap:
         Raises:
             FormatError: there are fewer, or a text is not where it should be, or texts are referred to over and over.
         """
-        width = self._source.address_bytes
-        step = 8 + width
-        if len(elements) < count * step:
+        reference = _REFERENCES[self._source.address_bytes]
+        if len(elements) < count * reference.size:
             raise FormatError("it ends too early", expected=f"{count} texts", got=f"{len(elements)} bytes")
         texts = []
         left = self._source.size
-        for start in range(0, count * step, step):
-            length = int.from_bytes(elements[start : start + 4], "little")
-            address = int.from_bytes(elements[start + 4 : start + 4 + width], "little")
-            number = int.from_bytes(elements[start + 4 + width : start + step], "little")
+        for length, address, number in reference.iter_unpack(elements[: count * reference.size]):
             left -= length
             if left < 0:
                 raise FormatError("its texts are longer than the file", expected=f"{self._source.size} bytes")

@@ -11,6 +11,7 @@ from resport.formats.hdf5_file.fractal_heap import FractalHeap
 from resport.formats.hdf5_file.local_heap import old_members
 from resport.formats.hdf5_file.object_header import LINK, LINK_INFO, SYMBOL_TABLE, Message
 
+_KINDS = {SYMBOL_TABLE, LINK, LINK_INFO}
 _HARD, _SOFT, _EXTERNAL = 0, 1, 64
 _SHOWN = {_SOFT: "a soft link", _EXTERNAL: "an external link"}
 _HAS_ORDER, _HAS_KIND, _HAS_LETTERS = 4, 8, 16
@@ -28,6 +29,9 @@ class Link(NamedTuple):
 
     address: int | None
     shown: str = "a hard link"
+
+
+_SOFT_LINK = Link(None, _SHOWN[_SOFT])
 
 
 def read_links(source: FileBytes, messages: Iterable[Message]) -> dict[str, Link]:
@@ -48,16 +52,18 @@ def read_links(source: FileBytes, messages: Iterable[Message]) -> dict[str, Link
 def _links(source: FileBytes, messages: Iterable[Message]) -> Iterator[tuple[bytes, Link, Cursor]]:
     what = "a group's member"
     for message in messages:
+        if message.kind not in _KINDS:
+            continue
         cursor = message.cursor(source, what)
         if message.kind == SYMBOL_TABLE:
             tree, heap = cursor.address_or_none(), cursor.address_or_none()
             if tree is None or heap is None:
                 continue
             for name, address in old_members(source, tree, heap):
-                yield name, Link(address) if address is not None else Link(None, _SHOWN[_SOFT]), cursor
+                yield name, Link(address) if address is not None else _SOFT_LINK, cursor
         elif message.kind == LINK:
             yield *_parse_link(cursor), cursor
-        elif message.kind == LINK_INFO:
+        else:
             for link in _dense_links(source, cursor):
                 yield *_parse_link(link), link
 

@@ -55,14 +55,13 @@ def read_messages(source: FileBytes, address: int) -> list[Message]:
     what = "an object header"
     source.count_parts(_HEADER_PARTS)
     prefix = source.cursor(address, HEADER_PREFIX_BYTES, what)
+    if prefix.data[0] == OLD_HEADER_VERSION:
+        size = int.from_bytes(prefix.data[8:12], "little")
+        return _walk(source, source.cursor(address + HEADER_PREFIX_BYTES, size, what), _Old(source))
     if prefix.data.startswith(b"OHDR"):
         blocks = _New(source, address, prefix)
-        return list(_walk(source, blocks.first(), blocks))
-    if prefix.data[0] != OLD_HEADER_VERSION:
-        raise prefix.damaged("is something else", expected="OHDR, or version 1", got=repr(prefix.data[:4]))
-    prefix.position = 8
-    block = source.cursor(address + HEADER_PREFIX_BYTES, prefix.uint(4), what)
-    return list(_walk(source, block, _Old(source)))
+        return _walk(source, blocks.first(), blocks)
+    raise prefix.damaged("is something else", expected="OHDR, or version 1", got=repr(prefix.data[:4]))
 
 
 class _Old:
@@ -108,33 +107,40 @@ class _New:
         return self._source.checked(address, size, _BLOCK_MAGIC, cursor.what)
 
 
-def _walk(source: FileBytes, block: Cursor, layout: _Old | _New) -> Iterator[Message]:
-    """Yield the messages of a header's blocks, which may continue in others but not in a circle."""
+def _walk(source: FileBytes, block: Cursor, layout: _Old | _New) -> list[Message]:
+    """The messages of a header's blocks, which may continue in others but not in a circle."""
+    messages: list[Message] = []
     blocks = [block]
     seen = {block.address + block.position}
     for current in blocks:
-        for message in _split(current, layout.prefix):
-            if message.kind != CONTINUATION:
-                yield message
-                continue
-            cursor = message.cursor(source, "an object header's continuation")
-            address, size = cursor.needed_address(), cursor.length()
+        for address, size in _split(current, layout.prefix, messages):
             if address in seen:
-                raise cursor.damaged("leads in a circle, the header has no end")
+                raise current.damaged("leads in a circle, the header has no end")
             seen.add(address)
             blocks.append(layout.block(address, size))
+    return messages
 
 
-def _split(cursor: Cursor, prefix: struct.Struct) -> Iterator[Message]:
+def _split(block: Cursor, prefix: struct.Struct, messages: list[Message]) -> Iterator[tuple[int, int]]:
+    """Add the messages of a block to others, and yield address and size of each block in which the header goes on."""
+    source, data, position = block.source, block.data, block.position
     # What is shorter than the prefix of a message is a gap.
-    while cursor.left >= prefix.size:
-        kind, size, flags = prefix.unpack_from(cursor.data, cursor.position)
-        cursor.position += prefix.size
-        address = cursor.address + cursor.position
-        cursor.source.count_parts(1)
+    while position + prefix.size <= len(data):
+        kind, size, flags = prefix.unpack_from(data, position)
+        block.position = position = position + prefix.size
+        source.count_parts(1)
         if kind > _LAST_KNOWN and flags & _MUST_BE_KNOWN:
-            raise cursor.damaged("has a message that must be known to read the object", got=f"kind {kind:#x}")
-        yield Message(kind, flags, cursor.take(size), address)
+            raise block.damaged("has a message that must be known to read the object", got=f"kind {kind:#x}")
+        content = data[position : position + size]
+        if len(content) != size:
+            block.take(size)
+        message = Message(kind, flags, content, block.address + position)
+        position += size
+        if kind != CONTINUATION:
+            messages.append(message)
+        else:
+            cursor = message.cursor(source, "an object header's continuation")
+            yield cursor.needed_address(), cursor.length()
 
 
 def resolve_shared(source: FileBytes, message: Message) -> Message:

@@ -7,18 +7,19 @@ lead to one object, and a path can lead back to where it came from.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from resport.errors import FormatError
 from resport.formats.file_window import FileWindow
-from resport.formats.hdf5_file.attributes import Attribute, find_attributes, parse_attribute
+from resport.formats.hdf5_file.attributes import Attribute, Unparsed, find_attributes, parse_attribute
 from resport.formats.hdf5_file.chunks import Chunk, find_chunks
 from resport.formats.hdf5_file.dataspace import Dataspace, parse_dataspace
 from resport.formats.hdf5_file.datatype import Datatype, parse_datatype
-from resport.formats.hdf5_file.file_bytes import FileBytes
+from resport.formats.hdf5_file.file_bytes import Cursor, FileBytes
 from resport.formats.hdf5_file.fill_value import parse_fill_value, parse_old_fill_value
 from resport.formats.hdf5_file.filters import Filter, parse_filters
 from resport.formats.hdf5_file.global_heap import GlobalHeap
@@ -44,6 +45,10 @@ from resport.formats.hdf5_file.superblock import read_superblock
 
 _GROUP_KINDS = {SYMBOL_TABLE, LINK_INFO, LINK, GROUP_INFO}
 _DATASET_KINDS = {DATASPACE, DATATYPE, LAYOUT}
+MAX_HEADERS = 1 << 10
+"""Kept to be looked at again; of several names that an object has, or that lead through it, one follows the other."""
+
+T = TypeVar("T")
 
 
 class Header:
@@ -59,16 +64,22 @@ class Header:
         self.address = address
         self.messages = read_messages(source, address)
         self.kinds = {message.kind for message in self.messages}
+        self._links: dict[str, Link] | None = None
+        self._attributes: dict[str, Unparsed] | None = None
 
-    @cached_property
+    @property
     def links(self) -> dict[str, Link]:
         """The members of a group by their names."""
-        return read_links(self.source, self.messages)
+        if self._links is None:
+            self._links = read_links(self.source, self.messages)
+        return self._links
 
-    @cached_property
-    def attributes(self) -> dict[str, Message]:
+    @property
+    def attributes(self) -> dict[str, Unparsed]:
         """The attributes by their names, not parsed."""
-        return find_attributes(self.source, self.messages)
+        if self._attributes is None:
+            self._attributes = find_attributes(self.source, self.messages)
+        return self._attributes
 
     def message(self, kind: int) -> Message | None:
         """The message of a kind, that of a committed type where it is shared; None where there is none."""
@@ -95,20 +106,26 @@ class Node:
     Args:
         file: the file that it is in.
         header: the object's header.
-        parent: the group by which it was reached; None for the root.
         name: the path by which it was reached.
+
+    Attributes:
+        address: what tells it from all other objects of the file.
     """
 
-    def __init__(self, file: HDF5File, header: Header, parent: Group | None, name: str) -> None:
+    def __init__(self, file: HDF5File, header: Header, name: str) -> None:
         self.file = file
-        self.header = header
-        self.parent = parent
+        self.address = header.address
         self.name = name
+        self._header: Header | None = header
 
     @property
-    def address(self) -> int:
-        """What tells it from all other objects of the file."""
-        return self.header.address
+    def header(self) -> Header:
+        """Its header."""
+        return self._header or self.file.header_at(self.address)
+
+    def release(self) -> None:
+        """Let go of the header: objects are many, and what was asked for stays without it."""
+        self._header = None
 
     @property
     def attribute_names(self) -> Iterable[str]:
@@ -161,7 +178,7 @@ class Group(Node):
             raise FormatError("it lies behind a link, which is not followed", got=link.shown)
         header = self.file.header_at(link.address)
         kind = Dataset if header.kinds >= _DATASET_KINDS else Node if header.kinds.isdisjoint(_GROUP_KINDS) else Group
-        return kind(self.file, header, self, f"{self.name.rstrip('/')}/{name}")
+        return kind(self.file, header, f"{self.name.rstrip('/')}/{name}")
 
 
 class Dataset(Node):
@@ -170,12 +187,12 @@ class Dataset(Node):
     @cached_property
     def dataspace(self) -> Dataspace:
         """Its shape."""
-        return parse_dataspace(self.header.needed(DATASPACE).cursor(self.file.source, "a dataset's shape"))
+        return self._meaning(parse_dataspace, self.header.needed(DATASPACE), "a dataset's shape")
 
     @cached_property
     def datatype(self) -> Datatype:
         """What its elements are."""
-        return parse_datatype(self.header.needed(DATATYPE).cursor(self.file.source, "a dataset's type"))
+        return self._meaning(parse_datatype, self.header.needed(DATATYPE), "a dataset's type")
 
     @cached_property
     def layout(self) -> Layout:
@@ -200,14 +217,17 @@ class Dataset(Node):
         """Those of its chunks that were written."""
         return find_chunks(self.file.source, self.layout, self.dataspace, bool(self.filters))
 
-    @property
+    @cached_property
     def fill_value(self) -> bytes:
         """The bytes of an element that was never written; none where they are zeros."""
         what = "a dataset's fill value"
         new, old = self.header.message(FILL_VALUE), self.header.message(OLD_FILL_VALUE)
         if new is not None:
-            return parse_fill_value(new.cursor(self.file.source, what))
-        return b"" if old is None else parse_old_fill_value(old.cursor(self.file.source, what))
+            return self._meaning(parse_fill_value, new, what)
+        return b"" if old is None else self._meaning(parse_old_fill_value, old, what)
+
+    def _meaning(self, parse: Callable[[Cursor], T], message: Message, what: str) -> T:
+        return self.file.source.meaning(parse, message.data, message.address, what)
 
     def check_fill_value(self) -> None:
         """Parse what stands in for values even where all of them were written, as the library does.
@@ -269,17 +289,22 @@ class HDF5File(Group):
                 window = FileWindow(self._handle, 0, os.fstat(self._handle).st_size)
             self.source, root = read_superblock(window)
             self.heap = GlobalHeap(self.source)
-            self._headers: dict[int, Header] = {}
-            super().__init__(self, self.header_at(root), None, "/")
+            self._headers: OrderedDict[int, Header] = OrderedDict()
+            super().__init__(self, self.header_at(root), "/")
         except BaseException:
             self.close()
             raise
 
     def header_at(self, address: int) -> Header:
-        """The header at an address, which is parsed once."""
-        if address not in self._headers:
-            self._headers[address] = Header(self.source, address)
-        return self._headers[address]
+        """The header at an address; those that were asked for last are not parsed again."""
+        header = self._headers.get(address)
+        if header is None:
+            header = self._headers[address] = Header(self.source, address)
+            if len(self._headers) > MAX_HEADERS:
+                self._headers.popitem(last=False)
+        else:
+            self._headers.move_to_end(address)
+        return header
 
     def close(self) -> None:
         """Close what was opened. Closing twice is allowed."""
