@@ -152,7 +152,8 @@ def parse_entry(name: str, data: Buffer) -> BundleEntry:
         if number == 1:
             dtype = as_int(number, value)
         elif number == 2:
-            shape = _known_shape(bytes(as_bytes(number, value)))
+            message = as_bytes(number, value)
+            shape = _known_shape(bytes(message)) if len(message) <= _KNOWN_SHAPE_BYTES else parse_shape(message)
         elif number == 7:
             slices.append(parse_slice(as_bytes(number, value)))
         elif number in numbers:
@@ -196,7 +197,8 @@ def parse_shape(data: Buffer) -> tuple[int, ...]:
     return tuple(shape)
 
 
-# A network has some dozen shapes, and hundreds of tensors of them.
+# A network has some dozen shapes, and hundreds of tensors of them. What is longer is padded, and not kept.
+_KNOWN_SHAPE_BYTES = 64
 _known_shape = lru_cache(maxsize=256)(parse_shape)
 
 
