@@ -41,7 +41,12 @@ def save(prefix: str | Path, tensors: Tensors, dtypes: dict[str, str] | None = N
 
 def load(prefix: str | Path, **options: Any) -> Tensors:
     with TensorBundleReader(str(prefix), **options) as reader:
-        return {name: reader.read(name) for name in reader.manifest}
+        found = {name: reader.read(name) for name in reader.manifest}
+        for name, array in found.items():
+            if array.dtype != object:
+                for pieces in (reader.pieces(name), reader.unchecked_pieces(name)):
+                    assert b"".join(map(bytes, pieces)) == array.tobytes(), name
+        return found
 
 
 def assert_same(actual: Tensors, expected: Tensors) -> None:
