@@ -103,9 +103,9 @@ def follow(group: Group, name: str, path: str) -> Node:
         # Thousands of names that lead through a circle again and again are the work of as many members.
         group.file.source.count_parts(len(components) // FEW_COMPONENTS)
         for component in components:
-            if not isinstance(current, Group) or component not in current:
+            if not isinstance(current, Group) or component not in current.header.links:
                 raise FormatError(f"{shown(group, name)} is missing in `{path}`", path=path)
-            link = current.link(component)
+            link = current.header.links[component]
             if link.address is None:
                 raise FormatError(
                     f"{shown(group, name)} in `{path}` lies behind a link, which is not followed",
@@ -113,7 +113,7 @@ def follow(group: Group, name: str, path: str) -> Node:
                     expected="an object in the file itself",
                     got=link.shown,
                 )
-            current = current.member(component)
+            current = current.object_at(link.address, component)
     return current
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from resport.dtypes import BY_NAME, OPAQUE
 from resport.errors import FormatError
+from resport.formats.hdf5_encoding import file as encoding
 from resport.formats.hdf5_encoding.datatype import encode_datatype
 from resport.formats.hdf5_encoding.file import encode_file
 from resport.formats.hdf5_encoding.text_heap import TextHeap
@@ -453,3 +454,11 @@ def test_deep_groups(tmp_path: Path) -> None:
 def test_every_tensor_is_placed() -> None:
     tree = sample()
     assert encode_file(tree).offsets.keys() == {dataset.spec.name for dataset in datasets(tree)}
+
+
+def test_the_head_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = head_of(encode_file(sample()))
+    monkeypatch.setattr(encoding, "GATHERED_BYTES", 300)
+    file = encode_file(sample())
+    pieces = list(file.rest)
+    assert len(pieces) > 3 and file.front + b"".join(pieces) == whole

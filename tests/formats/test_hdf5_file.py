@@ -18,6 +18,7 @@ from resport.errors import FormatError
 from resport.formats.file_window import FileWindow
 from resport.formats.hdf5 import open_file
 from resport.formats.hdf5_dataset import dataset_spec, read_dataset
+from resport.formats.hdf5_file import file_bytes, objects
 from resport.formats.hdf5_file.datatype import parse_datatype
 from resport.formats.hdf5_file.file_bytes import Cursor, FileBytes
 from resport.formats.hdf5_file.fill_value import parse_fill_value
@@ -450,3 +451,21 @@ def test_swapped_fletcher32() -> None:
 
 def test_filters_that_were_left_out() -> None:
     assert undo_filters(b"abcd", [Filter(2, (4,)), Filter(1, (6,)), Filter(32001, ())], 0b111, 4) == b"abcd"
+
+
+def test_what_is_read_does_not_depend_on_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers that others came between are parsed again, and structures go on from one block in the next."""
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w") as file:
+        for number in range(30):
+            group = file.create_group(f"group {number}")
+            group.attrs["text"] = "x" * number
+            group["numbers"] = np.arange(number, dtype=">i4")
+            if number:
+                group["first"] = file["group 0"]
+    monkeypatch.setattr(objects, "MAX_HEADERS", 2)
+    monkeypatch.setattr(file_bytes, "MAX_BLOCKS", 3)
+    monkeypatch.setattr(file_bytes, "MAX_MEANINGS", 2)
+    for block_bytes in (1, 24, 100):
+        monkeypatch.setattr(file_bytes, "BLOCK_BYTES", block_bytes)
+        assert check_same(path) == 1 + 30 * 2 + 29 * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from resport.errors import FormatError, OptionError
 from resport.formats import open_reader, open_writer
+from resport.formats.hdf5_file import file_bytes, objects
 from resport.formats.keras_weights import KerasWeightsReader, KerasWeightsWriter, is_keras_weights
 from resport.tensors import TensorSpec
 from tests.contracts import FormatContract, assert_same_bits, random_array
@@ -388,3 +390,20 @@ def test_resnet50v2(tmp_path: Path) -> None:
         named: list[str] = []
         file.visititems(lambda place, node: named.append(place) if "name" in node.attrs else None)
         assert all(place.endswith("/vars") for place in named)
+
+
+def test_what_is_kept_of_a_tensor_is_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file of many tensors not the headers are kept, but where the values are."""
+    specs = [TensorSpec(f"layer_{number}/kernel", (2, 3), "float32") for number in range(300)]
+    path = tmp_path / "m.weights.h5"
+    with KerasWeightsWriter(path, specs) as writer:
+        for spec in specs:
+            writer.write(spec.name, random_array("float32", (2, 3)))
+    monkeypatch.setattr(objects, "MAX_HEADERS", 10)
+    monkeypatch.setattr(file_bytes, "MAX_BLOCKS", 1)
+    KerasWeightsReader(path).close()
+    tracemalloc.start()
+    with KerasWeightsReader(path) as reader:
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(reader.manifest) == 300 and kept < 300 * 1500

@@ -62,16 +62,16 @@ def encode_file(root: NewGroup) -> EncodedFile:
         root_attributes += encode_attributes({name: value}, heap)
         root_texts[name] = heap.last
     group_attributes = [tuple(root_attributes), *(encode_attributes(group.attributes, heap) for group in groups[1:])]
-    messages = [
+    messages = deque(
         (*describe_elements(dataset.spec.dtype, dataset.spec.shape), *encode_attributes(dataset.attributes, heap))
         for dataset in datasets
-    ]
+    )
     texts = heap.finish()
     at_headers = SUPERBLOCK_BYTES + len(texts)
-    at_groups = at_headers + sum(map(_header_bytes, messages))
+    addresses = array("Q", accumulate(map(_header_bytes, messages), initial=at_headers))
+    at_groups = addresses.pop()
     root_place, end = _place_groups(groups, group_attributes, at_groups)
     offsets, n_bytes = _place_values(datasets, end + -end % VALUES_ALIGNMENT_BYTES)
-    addresses = array("Q", accumulate(map(_header_bytes, messages[:-1]), initial=at_headers))
     rest = chain(_headers(datasets, messages, offsets), _groups(groups, group_attributes, addresses, at_groups))
     return EncodedFile(encode_superblock(root_place, n_bytes) + texts, _gathered(rest), offsets, root_texts, n_bytes)
 
@@ -100,11 +100,11 @@ def _header_bytes(described: Sequence[bytes]) -> int:
 
 
 def _headers(
-    datasets: Sequence[NewDataset], messages: Sequence[Sequence[bytes]], offsets: Mapping[str, int]
+    datasets: Sequence[NewDataset], messages: deque[tuple[bytes, ...]], offsets: Mapping[str, int]
 ) -> Iterator[bytes]:
-    """Yield the headers of all datasets."""
-    for dataset, described in zip(datasets, messages, strict=True):
-        yield encode_header([*described, encode_layout(offsets[dataset.spec.name], dataset.spec.nbytes)])
+    """Yield the headers of all datasets, each of whose messages are let go of then."""
+    for dataset in datasets:
+        yield encode_header([*messages.popleft(), encode_layout(offsets[dataset.spec.name], dataset.spec.nbytes)])
 
 
 def _groups(

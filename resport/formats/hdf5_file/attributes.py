@@ -26,8 +26,8 @@ _WHAT = "an attribute"
 _IS_TRACKED = 1
 _HEAP_ID_BYTES = 8
 _TYPE_IS_SHARED, _SPACE_IS_SHARED = 1, 2
-# Flags, and the sizes of name, type and shape.
-_SIZES = struct.Struct("<B3H")
+# Version and flags, and the sizes of name, type and shape.
+_HEAD = struct.Struct("<BB3H")
 
 T = TypeVar("T")
 
@@ -47,22 +47,34 @@ class Attribute:
     elements: bytes
 
 
-class Unparsed(NamedTuple):
-    """The parts of an attribute that has not been looked at.
+class Head(NamedTuple):
+    """What stands in front of an attribute's elements; the places are those in the attribute's message.
 
     Attributes:
-        name: its name.
+        name: the attribute's name; one that is no text has surrogates in it.
         flags: whether type and shape are those of other objects.
-        datatype: its type.
-        dataspace: its shape.
-        rest: stands in front of its elements.
+        datatype: its type, not parsed, and the place of that.
+        dataspace: its shape, not parsed, and the place of that.
+        n_bytes: where the elements begin.
     """
 
-    name: bytes
+    name: str
     flags: int
-    datatype: Message
-    dataspace: Message
-    rest: Cursor
+    datatype: tuple[bytes, int]
+    dataspace: tuple[bytes, int]
+    n_bytes: int
+
+
+class Unparsed(NamedTuple):
+    """An attribute that has not been looked at.
+
+    Attributes:
+        head: what stands in front of its elements.
+        message: the message that it is.
+    """
+
+    head: Head
+    message: Message
 
 
 def find_attributes(source: FileBytes, messages: Iterable[Message]) -> dict[str, Unparsed]:
@@ -73,11 +85,12 @@ def find_attributes(source: FileBytes, messages: Iterable[Message]) -> dict[str,
     """
     found: dict[str, Unparsed] = {}
     for message in _messages(source, messages):
-        attribute = _split(message.cursor(source, _WHAT))
-        name = attribute.name.decode("utf-8", "surrogateescape")
-        if name in found:
-            raise attribute.rest.damaged("is there twice", got=repr(name)[:200])
-        found[name] = attribute
+        # Attributes of one name are alike up to their elements.
+        data = message.data[: _head_bytes(message.data)]
+        head = source.meaning(_parse_head, data, message.address, _WHAT)
+        if head.name in found:
+            raise _at_elements(source, head, message).damaged("is there twice", got=repr(head.name)[:200])
+        found[head.name] = Unparsed(head, message)
     return found
 
 
@@ -87,20 +100,32 @@ def parse_attribute(source: FileBytes, attribute: Unparsed) -> Attribute:
     Raises:
         FormatError: it is damaged, or has fewer elements than it says.
     """
-    datatype = _meaning(source, parse_datatype, attribute.datatype, bool(attribute.flags & _TYPE_IS_SHARED))
-    dataspace = _meaning(source, parse_dataspace, attribute.dataspace, bool(attribute.flags & _SPACE_IS_SHARED))
-    n_bytes = dataspace.count * datatype.size
-    rest = attribute.rest
-    if n_bytes > rest.left:
-        raise rest.damaged("is larger than the file has it", expected=f"{n_bytes} bytes", got=f"{rest.left}")
-    return Attribute(datatype, dataspace, rest.data[rest.position : rest.position + n_bytes])
+    head, message = attribute
+    datatype = _meaning(source, parse_datatype, DATATYPE, head.datatype, message, bool(head.flags & _TYPE_IS_SHARED))
+    dataspace = _meaning(
+        source, parse_dataspace, DATASPACE, head.dataspace, message, bool(head.flags & _SPACE_IS_SHARED)
+    )
+    end = head.n_bytes + dataspace.count * datatype.size
+    if end > len(message.data):
+        raise _at_elements(source, head, message).damaged(
+            "is larger than the file has it",
+            expected=f"{end - head.n_bytes} bytes",
+            got=f"{len(message.data) - head.n_bytes}",
+        )
+    return Attribute(datatype, dataspace, message.data[head.n_bytes : end])
+
+
+def _at_elements(source: FileBytes, head: Head, message: Message) -> Cursor:
+    cursor = message.cursor(source, _WHAT)
+    cursor.position = head.n_bytes
+    return cursor
 
 
 def _messages(source: FileBytes, messages: Iterable[Message]) -> Iterator[Message]:
     """The messages of an object that are attributes, with those that it keeps in a heap."""
     for message in messages:
         if message.kind == ATTRIBUTE:
-            yield resolve_shared(source, message)
+            yield resolve_shared(source, message) if message.flags & IS_SHARED else message
         elif message.kind == ATTRIBUTE_INFO:
             yield from _dense_attributes(source, message.cursor(source, "the index of an object's attributes"))
 
@@ -124,34 +149,40 @@ def _dense_attributes(source: FileBytes, info: Cursor) -> Iterator[Message]:
         yield Message(ATTRIBUTE, 0, cursor.data, cursor.address)
 
 
-def _split(cursor: Cursor) -> Unparsed:
-    """The parts of an attribute."""
-    version = cursor.version(1, 2, 3)
-    flags, *sizes = cursor.fields(_SIZES)
-    if version == 3:
-        cursor.take(1)
+def _head_bytes(data: bytes) -> int:
+    """How many bytes stand in front of an attribute's elements, if it is none that is damaged."""
+    if len(data) < _HEAD.size:
+        return len(data)
+    version, _, *sizes = _HEAD.unpack_from(data)
     # In the first version name, type and shape are filled up to multiples of eight bytes.
     step = 8 if version == 1 else 1
-    name, _ = _take(cursor, sizes[0], step)
-    return Unparsed(
-        name.partition(b"\0")[0],
-        flags if version > 1 else 0,
-        Message(DATATYPE, 0, *_take(cursor, sizes[1], step)),
-        Message(DATASPACE, 0, *_take(cursor, sizes[2], step)),
-        cursor,
-    )
+    n_bytes: int = _HEAD.size + (version == 3) + sum(size + -size % step for size in sizes)
+    return n_bytes
 
 
-def _take(cursor: Cursor, size: int, step: int) -> tuple[bytes, int]:
-    """The next bytes, without what they are filled up with, and where they are."""
-    address = cursor.address + cursor.position
-    data = cursor.take(size)
-    if size % step:
-        cursor.take(-size % step)
-    return data, address
+def _parse_head(cursor: Cursor) -> Head:
+    version = cursor.version(1, 2, 3)
+    flags, *sizes = cursor.uint(1), cursor.uint(2), cursor.uint(2), cursor.uint(2)
+    cursor.take(version == 3)
+    parts = []
+    for size in sizes:
+        place = cursor.position
+        parts.append((cursor.take(size), place))
+        cursor.take(-size % 8 if version == 1 else 0)
+    name = parts[0][0].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    return Head(name, flags if version > 1 else 0, parts[1], parts[2], cursor.position)
 
 
-def _meaning(source: FileBytes, parse: Callable[[Cursor], T], message: Message, is_shared: bool) -> T:
+def _meaning(
+    source: FileBytes,
+    parse: Callable[[Cursor], T],
+    kind: int,
+    part: tuple[bytes, int],
+    attribute: Message,
+    is_shared: bool,
+) -> T:
+    """What the type or the shape of an attribute is."""
+    data, address = part[0], attribute.address + part[1]
     if is_shared:
-        message = resolve_shared(source, message._replace(flags=IS_SHARED))
-    return source.meaning(parse, message.data, message.address, "the type or shape of an attribute")
+        _, _, data, address = resolve_shared(source, Message(kind, IS_SHARED, data, address))
+    return source.meaning(parse, data, address, "the type or shape of an attribute")

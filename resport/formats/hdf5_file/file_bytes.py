@@ -66,7 +66,7 @@ class FileBytes:
         self.undefined = (1 << 8 * address_bytes) - 1
         self._left = min(_READINGS * self.size + _READINGS_SLACK, STRUCTURES_MAX_BYTES)
         self._left_checked = ALL_CHECKED_MAX_BYTES
-        self._left_parts = self.max_parts = MIN_MAX_PARTS + self.size // TYPICAL_PART_BYTES
+        self.left_parts = self.max_parts = MIN_MAX_PARTS + self.size // TYPICAL_PART_BYTES
         self._left_chunks = self.max_chunks = min(MIN_MAX_CHUNKS + self.size // TYPICAL_CHUNK_BYTES, MAX_CHUNKS)
         self._blocks: dict[int, bytes] = {}
         self._meanings: dict[tuple[Callable[[Cursor], Any], bytes], Any] = {}
@@ -147,9 +147,9 @@ class FileBytes:
         Raises:
             FormatError: there are too many.
         """
-        self._left_parts -= n_parts
+        self.left_parts -= n_parts
         self._left -= n_bytes
-        if self._left_parts < 0 or self._left < 0:
+        if self.left_parts < 0 or self._left < 0:
             raise FormatError(
                 "its metadata are too much, or refer to one place over and over",
                 offset=self.base,

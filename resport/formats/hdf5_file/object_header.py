@@ -124,11 +124,12 @@ def _walk(source: FileBytes, block: Cursor, layout: _Old | _New) -> list[Message
 def _split(block: Cursor, prefix: struct.Struct, messages: list[Message]) -> Iterator[tuple[int, int]]:
     """Add the messages of a block to others, and yield address and size of each block in which the header goes on."""
     source, data, position = block.source, block.data, block.position
+    n_messages = 0
     # What is shorter than the prefix of a message is a gap.
-    while position + prefix.size <= len(data):
+    while position + prefix.size <= len(data) and n_messages <= source.left_parts:
         kind, size, flags = prefix.unpack_from(data, position)
         block.position = position = position + prefix.size
-        source.count_parts(1)
+        n_messages += 1
         if kind > _LAST_KNOWN and flags & _MUST_BE_KNOWN:
             raise block.damaged("has a message that must be known to read the object", got=f"kind {kind:#x}")
         content = data[position : position + size]
@@ -141,6 +142,7 @@ def _split(block: Cursor, prefix: struct.Struct, messages: list[Message]) -> Ite
         else:
             cursor = message.cursor(source, "an object header's continuation")
             yield cursor.needed_address(), cursor.length()
+    source.count_parts(n_messages)
 
 
 def resolve_shared(source: FileBytes, message: Message) -> Message:

@@ -176,7 +176,15 @@ class Group(Node):
         link = self.header.links[name]
         if link.address is None:
             raise FormatError("it lies behind a link, which is not followed", got=link.shown)
-        header = self.file.header_at(link.address)
+        return self.object_at(link.address, name)
+
+    def object_at(self, address: int, name: str) -> Node:
+        """The object at an address, by the name by which it is reached from here.
+
+        Raises:
+            FormatError: it is damaged.
+        """
+        header = self.file.header_at(address)
         kind = Dataset if header.kinds >= _DATASET_KINDS else Node if header.kinds.isdisjoint(_GROUP_KINDS) else Group
         return kind(self.file, header, f"{self.name.rstrip('/')}/{name}")
 
