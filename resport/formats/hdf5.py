@@ -6,10 +6,7 @@ links are followed: soft links, external links, external storage and virtual dat
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 
 from resport.errors import FormatError
@@ -17,7 +14,6 @@ from resport.formats.damage import located, quoted
 from resport.formats.file_window import FileWindow
 from resport.formats.hdf5_file.datatype import OPAQUE, TEXT, TEXT_REFERENCE
 from resport.formats.hdf5_file.objects import Dataset, Group, HDF5File, Node
-from resport.formats.hdf5_file.superblock import HDF5_SIGNATURE, find_signature
 from resport.formats.hdf5_file.texts import texts_of
 from resport.formats.source import regular_file_size
 
@@ -27,15 +23,6 @@ HDF5_MAX_ATTRIBUTE_BYTES = 64512
 HDF5_MAX_COMPONENTS = 256
 """Of the path of an object; a file can make a path as long as it likes by leading it in a circle."""
 FEW_COMPONENTS = 4
-
-
-def has_signature(head: bytes, path: str) -> bool:
-    """Whether a file is HDF5: the signature stands at its begin, or after a user block of 512, 1024, 2048, … bytes."""
-    if head.startswith(HDF5_SIGNATURE):
-        return True
-    with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as file:
-        return find_signature(FileWindow(file.fileno(), 0, os.fstat(file.fileno()).st_size)) is not None
-    return False
 
 
 class HDF5Errors:

@@ -51,6 +51,8 @@ _MAX_KEY_BYTES = 32 << 20
 TABLE_MAX_INDEX_BYTES = 24 << 20
 """Of the index block, and of every block of a table that holds no values: the largest real ones have some megabytes."""
 TABLE_MAX_BLOCKS = 200_000
+TABLE_KEPT_BLOCK_BYTES = 4 * TABLE_BLOCK_BYTES
+"""Of a block with many small values, which are asked for one after the other."""
 
 
 def mask_crc32c(crc: int) -> int:
@@ -84,6 +86,7 @@ class LevelDBTable:
         self.path = path
         self._verify_checksums = verify_checksums
         self._max_block_bytes = max_block_bytes
+        self._kept: tuple[int, dict[bytes, Buffer]] = (-1, {})
         try:
             self._file = Path(path).open("rb")
         except OSError as error:
@@ -146,6 +149,7 @@ class LevelDBTable:
     def limit_blocks(self, n_bytes: int) -> None:
         """Refuse blocks of entries that are longer than this from now on."""
         self._max_block_bytes = n_bytes
+        self._kept = -1, {}
 
     def view(self, key: bytes) -> Buffer | None:
         """``get`` without a copy: a view of the block, which it keeps in memory.
@@ -158,8 +162,19 @@ class LevelDBTable:
             return None
         _, offset, size = self._index[position]
         with located(f"the block at byte {offset}", self.path):
+            if size <= TABLE_KEPT_BLOCK_BYTES:
+                return self._kept_entries(offset, size).get(key)
             entries = block_entries(self._read_block(offset, size, self._max_block_bytes), self._max_key_bytes)
             return next((value for found, value in entries if found == key), None)
+
+    def _kept_entries(self, offset: int, size: int) -> dict[bytes, Buffer]:
+        """The entries of a block, which are kept until those of another are asked for."""
+        kept_offset, entries = self._kept
+        if kept_offset != offset:
+            block = self._read_block(offset, size, self._max_block_bytes)
+            entries = dict(block_entries(block, self._max_key_bytes))
+            self._kept = offset, entries  # in one step: threads may share the table
+        return entries
 
     def close(self) -> None:
         """Close the file. Closing twice is allowed."""

@@ -91,7 +91,7 @@ def _is_safetensors(head: bytes, path: str) -> bool:
 
 
 def _is_keras_legacy(head: bytes, path: str) -> bool:
-    from resport.formats.hdf5 import has_signature
+    from resport.formats.hdf5_file.signature import has_signature
 
     if not has_signature(head, path):
         return False
@@ -101,7 +101,7 @@ def _is_keras_legacy(head: bytes, path: str) -> bool:
 
 
 def _is_keras_weights(head: bytes, path: str) -> bool:
-    from resport.formats.hdf5 import has_signature
+    from resport.formats.hdf5_file.signature import has_signature
 
     if not has_signature(head, path):
         return False

@@ -15,14 +15,13 @@ from resport.errors import ChecksumError, FormatError, SourceNotFoundError
 from resport.formats import open_reader
 from resport.formats.hdf5 import (
     HDF5_MAX_ATTRIBUTE_BYTES,
-    has_signature,
     open_file,
     read_texts,
     text_attribute,
 )
 from resport.formats.hdf5_encoding.file import encode_file
 from resport.formats.hdf5_encoding.tree import NewGroup
-from resport.formats.hdf5_file.superblock import HDF5_SIGNATURE
+from resport.formats.hdf5_file.signature import HDF5_SIGNATURE, has_signature
 from resport.formats.hdf5_writer import name_list
 from resport.formats.keras_legacy import KerasLegacyReader, KerasLegacyWriter
 from resport.formats.source import read_head

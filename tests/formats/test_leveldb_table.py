@@ -293,3 +293,24 @@ def test_same_bytes_as_tensorflow(tmp_path: Path) -> None:
         assert len(table._index) > 1
     assert [key.decode() for key, _ in items] == ["", *sorted(names)]
     assert encode_table(items) == data
+
+
+def test_a_block_is_read_once_for_its_small_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no longer than while they are asked for; large blocks are not kept."""
+    items = [(f"{number:04}".encode(), bytes([number % 251]) * 100) for number in range(60)]
+    path = tmp_path / "table"
+    path.write_bytes(encode_table(items, block_bytes=2000))
+    read: list[int] = []
+    read_block = LevelDBTable._read_block
+    monkeypatch.setattr(
+        LevelDBTable, "_read_block", lambda self, offset, *a: read.append(offset) or read_block(self, offset, *a)
+    )
+    with LevelDBTable(str(path)) as table:
+        n_blocks = len(table._index)
+        read.clear()
+        assert [table.get(key) for key, _ in items] == [value for _, value in items]
+        assert len(read) == n_blocks == len(set(read)) > 2
+        assert table.get(items[0][0]) == items[0][1] and len(read) == n_blocks + 1
+        assert table.get(b"0000x") is None
+        monkeypatch.setattr("resport.formats.leveldb_table.TABLE_KEPT_BLOCK_BYTES", 1000)
+        assert table.get(items[1][0]) == items[1][1] and len(read) == n_blocks + 2

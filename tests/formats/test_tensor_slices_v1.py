@@ -276,7 +276,7 @@ def in_two(array: np.ndarray, dtype: str) -> bytes:
 
 def in_both(array: np.ndarray, dtype: str) -> bytes:
     """What is in the content counts."""
-    return as_content(array, dtype) + packed(array + 1, dtype)
+    return as_content(array, dtype) + packed(array[::-1].copy(), dtype)
 
 
 def as_content(array: np.ndarray, dtype: str) -> bytes:

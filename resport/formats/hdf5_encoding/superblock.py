@@ -6,7 +6,7 @@ import struct
 
 from resport.formats.hdf5_encoding.group import HALF_NODE, HALF_SYMBOLS, Place, encode_entry
 from resport.formats.hdf5_encoding.message import NOWHERE
-from resport.formats.hdf5_file.superblock import HDF5_SIGNATURE
+from resport.formats.hdf5_file.signature import HDF5_SIGNATURE
 
 _FIXED = struct.Struct("<8s8B2HI4Q")
 SUPERBLOCK_BYTES = 96

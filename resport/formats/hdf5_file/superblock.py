@@ -5,25 +5,14 @@ from __future__ import annotations
 from resport.errors import FormatError
 from resport.formats.file_window import FileWindow
 from resport.formats.hdf5_file.file_bytes import CHECKSUM_BYTES, Cursor, FileBytes
+from resport.formats.hdf5_file.signature import HDF5_SIGNATURE, find_signature
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-HDF5_FIRST_USER_BLOCK_BYTES = 512
 # Where all versions have their two widths, and the longest of them with addresses of eight bytes.
 _WIDTHS_END = {0: 16, 1: 16, 2: 12, 3: 12}
 _MAX_BYTES = 100
 _KNOWN_WIDTHS = (2, 4, 8)
 # Only the third version says it in a way that can be trusted.
 _BEING_WRITTEN = 0b101
-
-
-def find_signature(window: FileWindow) -> int | None:
-    """Where the signature stands: at the begin, or after a user block of 512, 1024, 2048, … bytes."""
-    offset = 0
-    while signature := window.pread(len(HDF5_SIGNATURE), offset):
-        if signature == HDF5_SIGNATURE:
-            return offset
-        offset = 2 * offset or HDF5_FIRST_USER_BLOCK_BYTES
-    return None
 
 
 def read_superblock(window: FileWindow) -> tuple[FileBytes, int]:
