@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from resport.errors import FormatError
 from resport.formats.json_text import JSON_MAX_BYTES, parse_json
@@ -25,8 +24,7 @@ CONFIG_MAX_NAME_CHARS = 4096
 CONTAINER_GROUP = "layers"
 
 
-@dataclass(frozen=True, slots=True)
-class LayerConfig:
+class LayerConfig(NamedTuple):
     """One layer of a model's description.
 
     Attributes:

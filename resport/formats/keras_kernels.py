@@ -12,8 +12,7 @@ What speaks for both is refused; where nothing speaks, the backend's usual order
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from resport.errors import FormatError, OptionError
 
@@ -26,8 +25,7 @@ KERNEL_MAX_SIDE = 11
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class KernelOrder:
+class KernelOrder(NamedTuple):
     """How convolution kernels are stored.
 
     Attributes:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, chain
+from typing import NamedTuple
 
 from resport.formats.hdf5_encoding.group import Place, encode_group, place_group
 from resport.formats.hdf5_encoding.message import (
@@ -29,8 +29,7 @@ GATHERED_BYTES = 1 << 18
 """Of small pieces that are handed out at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedFile:
+class EncodedFile(NamedTuple):
     """A file of which the values are still to come.
 
     Attributes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from resport.formats.hdf5_file.btree_v2 import ATTRIBUTE_NAME, records
@@ -32,8 +31,7 @@ _HEAD = struct.Struct("<BB3H")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(NamedTuple):
     """An attribute, whose value has not been looked at.
 
     Attributes:

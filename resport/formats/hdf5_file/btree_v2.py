@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from resport.formats.hdf5_file.file_bytes import Cursor, FileBytes
 
@@ -14,8 +14,7 @@ _NODE_FIXED_BYTES = 10
 _MAX_DEPTH = 32
 
 
-@dataclass(frozen=True, slots=True)
-class _Tree:
+class _Tree(NamedTuple):
     kind: int
     record_bytes: int
     pointer_bytes: tuple[tuple[int, int], ...]

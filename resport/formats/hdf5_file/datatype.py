@@ -7,7 +7,7 @@ The rest is named, for a message, and its insides are never parsed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from resport.formats.hdf5_file.file_bytes import Cursor
 
@@ -37,8 +37,7 @@ FLOATS: dict[tuple[int, ...], str] = {
 TRUTH_VALUES = {b"FALSE": 0, b"TRUE": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Datatype:
+class Datatype(NamedTuple):
     """The type of an element.
 
     Attributes:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from resport.errors import ChecksumError, FormatError
 from resport.formats.hdf5_file.checksum import fletcher32
@@ -26,8 +25,7 @@ _SHOWN = {4: "szip", 5: "nbit", 6: "scaleoffset", 32001: "blosc", 32004: "lz4", 
 _FIRST_WITH_NAME = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(NamedTuple):
     """One filter of a dataset.
 
     Attributes:
