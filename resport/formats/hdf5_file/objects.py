@@ -6,6 +6,7 @@ lead to one object, and a path can lead back to where it came from.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -311,7 +312,8 @@ class HDF5File(Group):
             if len(self._headers) > MAX_HEADERS:
                 self._headers.popitem(last=False)
         else:
-            self._headers.move_to_end(address)
+            with contextlib.suppress(KeyError):  # where another thread let go of it
+                self._headers.move_to_end(address)
         return header
 
     def close(self) -> None:
