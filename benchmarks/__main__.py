@@ -74,7 +74,7 @@ def measure_group(group: Group, place: Path, repetitions: int) -> GroupResult | 
     made(group.prepare, place)
     commands = {case.name: case.command for case in group.cases}
     turns = {case.name: turns_of(case, group, repetitions) for case in group.cases}
-    runs = interleaved(commands, place, turns, cleaner(place), say, is_warm=group.is_large)
+    runs = interleaved(commands, place, turns, cleaner(place), say)
     say("")
     return GroupResult(group.title, group.cases, runs)
 

@@ -57,7 +57,7 @@ class Group:
 
     @property
     def is_large(self) -> bool:
-        """Whether each run takes so long that it needs none before it to warm up, and few of them."""
+        """Whether each run takes so long that few of them must do."""
         return self.nbytes > 1_000_000_000
 
 

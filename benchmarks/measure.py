@@ -70,12 +70,11 @@ def interleaved(
     repetitions: Mapping[str, int],
     clean: Callable[[], None],
     say: Callable[[str], None],
-    *,
-    is_warm: bool = False,
 ) -> dict[str, Summary]:
     """Run commands in turn, several times over, so that what slows the machine slows all of them.
 
-    Each is run once before, for the caches of the disk and of Python, and not counted.
+    Each is run once before, for the caches of the disk and of Python and the memory that a virtual machine is given
+    by its host, and not counted.
 
     Args:
         commands: by name.
@@ -83,10 +82,9 @@ def interleaved(
         repetitions: how often each is run.
         clean: called before each run.
         say: told what runs.
-        is_warm: leave out the run before, where its seconds are as good as all others.
     """
     samples: dict[str, list[Sample]] = {name: [] for name in commands}
-    for turn in range(1 if is_warm else 0, max(repetitions.values()) + 1):
+    for turn in range(max(repetitions.values()) + 1):
         for name, command in commands.items():
             if turn <= repetitions[name]:
                 say(name)

@@ -13,8 +13,6 @@ from benchmarks.measure import Summary, interleaved
 
 SIZES = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 4_000_000_000)
 COUNTS = (10, 100, 1_000, 10_000, 100_000)
-WARM_AMOUNT = 100_000_000
-"""Bytes from which on a run takes so long that none before it is needed to warm up."""
 TARGETS = {"to .safetensors": "out/a.safetensors", "to .weights.h5": "out/a.weights.h5", "to V2": "out/b.ckpt"}
 
 
@@ -66,8 +64,7 @@ def measure_growth(
             *(Case(name, [*RESPORT, "convert", "model", to], OURS) for name, to in TARGETS.items()),
         ]
         commands = {case.name: case.command for case in cases}
-        turns = dict.fromkeys(commands, repetitions)
-        runs = interleaved(commands, place, turns, clean, say, is_warm=amount >= WARM_AMOUNT)
+        runs = interleaved(commands, place, dict.fromkeys(commands, repetitions), clean, say)
         for name, summary in runs.items():
             found.setdefault(name, []).append((amount, summary))
         for file in place.glob("model.*"):
