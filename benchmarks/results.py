@@ -174,7 +174,7 @@ def _draw_bars(axes: Any, result: GroupResult) -> None:
     axes.set_yticks(places, [case.name for case in cases], fontsize=7)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.tick_params(axis="x", labelsize=7)
+    axes.tick_params(axis="x", which="both", labelsize=7)
     axes.set_title(f"{result.title} (seconds, logarithmic)", fontsize=8, loc="left")
     for place, run in zip(places, runs, strict=True):
         label = f" {run.seconds:.2f} s, x {run.seconds / result.limit.seconds:.1f}, {run.peak_bytes / 1e6:.0f} MB"
