@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks.cases import BIG, LISTING, RESNET_50, Group
+from benchmarks.cases import BIG, LISTING, OURS, RESNET_50, Group
 from benchmarks.files import BIG_SIDE
 from benchmarks.measure import Summary
 from benchmarks.results import GroupResult
@@ -40,7 +40,7 @@ def _ratios(result: GroupResult, names: Sequence[str]) -> dict[str, float]:
 
 
 def _ours(result: GroupResult) -> list[str]:
-    return [case.name for case in result.cases if case.kind == "resport" and case.name in result.runs]
+    return [case.name for case in result.cases if case.kind == OURS and case.name in result.runs]
 
 
 AIMS = (
