@@ -159,7 +159,7 @@ def draw(results: Sequence[GroupResult], growth: dict[str, list[Curve]], path: s
         _draw_bars(figure.add_subplot(grid[row, :]), result)
     for column, (unit, curves) in enumerate(growth.items()):
         _draw_curves(figure.add_subplot(grid[-1, column]), unit, curves)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=88)
     pyplot.close(figure)
 
 
