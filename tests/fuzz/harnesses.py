@@ -27,12 +27,17 @@ class DefectError(Exception):
     """What fuzzing is for."""
 
 
+def main_file(sample: Sample) -> str:
+    """The file of a checkpoint that has something to be parsed: of several the index, and not the values."""
+    return next((file for file in sample.damaged if file.endswith(".index")), sample.damaged[0])
+
+
 def of_sample(sample: Sample) -> Harness:
     """Reads a checkpoint whose main file is the input, with checksums taken for right."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = sample.write(folder)
-    main = folder / sample.damaged[0]
+    main = folder / main_file(sample)
 
     def run(data: bytes) -> None:
         main.write_bytes(data)
@@ -111,6 +116,6 @@ def seeds(name: str) -> list[bytes]:
     from tests.tiny import TABLE
 
     samples = all_samples()
-    own = [sample.files[sample.damaged[0]] for sample in samples if sample.name == name]
+    own = [sample.files[main_file(sample)] for sample in samples if sample.name == name]
     every = [sample.files[file] for sample in samples for file in sample.damaged if len(sample.files[file]) < 4096]
     return own or [*every, TABLE.encode()]
