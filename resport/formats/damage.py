@@ -6,19 +6,16 @@ would bury what the parser does. It raises ``FormatError`` without a path; whoev
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from resport.errors import FormatError
+from resport.formats.error_context import ErrorContext
 
 QUOTED_NAME_LENGTH = 200
 MAX_TEXTS = 1 << 20
 """Of one tensor: each takes some fifty bytes of memory, however few it has in the file; a vocabulary has fewer."""
 
 
-class located:
+class located(ErrorContext):
     """Add what was read, and from which file, to the ``FormatError`` of a parser that knows neither.
-
-    A class, for it is entered for each tensor, and a generator takes three times as long.
 
     Args:
         what: the part of the file.
@@ -26,19 +23,14 @@ class located:
         name: the tensor that the part belongs to.
     """
 
-    __slots__ = ("_name", "_path", "_what")
+    __slots__ = ("_name", "_what")
 
     def __init__(self, what: str, path: str, name: str | None = None) -> None:
+        super().__init__(path)
         self._what = what
-        self._path = path
         self._name = name
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _say(self, error: BaseException) -> None:
         if isinstance(error, FormatError) and not error.path:
             part = self._what if self._name is None else f"{self._what} {quoted(self._name)}"
             raise type(error)(

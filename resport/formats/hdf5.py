@@ -7,10 +7,10 @@ links are followed: soft links, external links, external storage and virtual dat
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 
 from resport.errors import FormatError
 from resport.formats.damage import located, quoted
+from resport.formats.error_context import ErrorContext
 from resport.formats.file_window import FileWindow
 from resport.formats.hdf5_file.datatype import OPAQUE, TEXT, TEXT_REFERENCE
 from resport.formats.hdf5_file.objects import Dataset, Group, HDF5File, Node
@@ -25,7 +25,7 @@ HDF5_MAX_COMPONENTS = 256
 FEW_COMPONENTS = 4
 
 
-class HDF5Errors:
+class HDF5Errors(ErrorContext):
     """Says in which file, and in which part of it, the damage is that a parser found, as a context.
 
     Args:
@@ -33,22 +33,15 @@ class HDF5Errors:
         what: gives the part. It is asked when there is damage: this stands around every look at an object.
     """
 
-    __slots__ = ("_path", "_what")
+    __slots__ = ("_what",)
 
     def __init__(self, path: str, what: Callable[[], str] | None = None) -> None:
-        self._path = path
+        super().__init__(path)
         self._what = what
 
-    def __enter__(self) -> None:
-        """Nothing is done before there is damage."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, FormatError | OSError):
-            self._say(error)
-
-    def _say(self, error: FormatError | OSError) -> None:
+    def _say(self, error: BaseException) -> None:
+        if not isinstance(error, FormatError | OSError):
+            return
         what = self._what() if self._what else ""
         if isinstance(error, FormatError):
             with located(what or "HDF5", self._path):

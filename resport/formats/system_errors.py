@@ -1,8 +1,4 @@
-"""What the system says of a file, said of the checkpoint that it belongs to.
-
-Classes rather than generators: they are entered several times for each tensor, and a generator takes three times as
-long.
-"""
+"""What the system says of a file, said of the checkpoint that it belongs to."""
 
 from __future__ import annotations
 
@@ -10,28 +6,20 @@ import errno
 import functools
 import os
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Any
 
 from resport.errors import FormatError, ResportError, TargetWriteError
+from resport.formats.error_context import ErrorContext
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class read_errors:
+class read_errors(ErrorContext):
     """Say of which file the system's error is that reading it gave: no permission, a broken disk, a name too long."""
 
-    __slots__ = ("_path",)
+    __slots__ = ()
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _say(self, error: BaseException) -> None:
         if isinstance(error, OSError) and not isinstance(error, ResportError):
             said = f"`{self._path}` cannot be read: {error.strerror or error}"
             raise FormatError(said, path=self._path) from error
@@ -59,20 +47,12 @@ def with_read_errors_of_pieces(pieces: Callable[[Any, str], Iterator[Any]]) -> C
     return said
 
 
-class write_errors:
+class write_errors(ErrorContext):
     """Say of which target the system's error is, and what it means."""
 
-    __slots__ = ("_path",)
+    __slots__ = ()
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _say(self, error: BaseException) -> None:
         if isinstance(error, OSError) and not isinstance(error, ResportError):
             number = error.errno
             reason = os.strerror(number) if number else str(error)
